@@ -1,0 +1,147 @@
+"""Files written whole or not at all, and the hashes that name them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_bts.errors import EdgeBtsError, InputError
+
+__all__ = [
+    "atomic_path",
+    "canonical_json",
+    "new_folder",
+    "sha256_bytes",
+    "sha256_file",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path, *, suffix: str | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and move it there when the block ends well.
+
+    The reader of ``path`` sees the old file or the new file, never a part: the temporary file
+    is flushed to the disk before the rename. On any exception, a full disk included, it is
+    removed and ``path`` is as it was.
+
+    Args:
+        path: Where the file shall be; its folder is created.
+        suffix: Ending of the temporary name where a writer decides by it; default that of ``path``.
+
+    Raises:
+        EdgeBtsError: The system refused to write (disk full, no permission).
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix if suffix is None else suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise EdgeBtsError(
+            f"Could not write {path}: {error.strerror or error}. "
+            "Free some space or choose another folder; nothing was left half-written."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    # There is no call that only reads it; it is set back at once.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write ``content`` to ``path`` as UTF-8, atomically."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write ``content`` as indented JSON with sorted keys, atomically."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def canonical_json(content: Any) -> bytes:
+    """Return the one spelling of ``content`` that is hashed: sorted keys, no spaces, UTF-8."""
+    return json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of ``content`` in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that becomes ``path`` when the block ends well.
+
+    Args:
+        path: The folder to make.
+        force: Replace what stands there; without it an existing ``path`` is an error.
+
+    Raises:
+        InputError: ``path`` exists and ``force`` is false.
+        EdgeBtsError: The system refused to write.
+    """
+    path = Path(path)
+    if path.exists() and not force:
+        raise InputError(f"Expected {path} not to exist, but it does; remove it or pass --force.")
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        if path.exists():
+            old = path.with_name(f".{path.name}.old-{os.getpid()}")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
+        else:
+            temporary.rename(path)
+    except OSError as error:
+        raise EdgeBtsError(
+            f"Could not write {path}: {error.strerror or error}. "
+            "Free some space or choose another folder; nothing was left half-written."
+        ) from error
+    finally:
+        if temporary is not None and temporary.exists():
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""Checkpoints: one safetensors file with the weights and, in its header, what made them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from edge_bts.errors import InputError
+from edge_bts.files import atomic_path, canonical_json
+from edge_bts.models.registry import ModelSpec, build_model
+
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+
+_KEY = "edge_bts"
+
+
+class Checkpoint(BaseModel):
+    """What a checkpoint says of itself.
+
+    ``imgsz``, ``mean`` and ``std`` fix the input: a letterboxed square of ``imgsz`` pixels, scaled
+    ``(v/255 - mean)/std``. ``threshold`` turns probability into mask; it is chosen on validation.
+    ``metrics`` are those of the validation split at the kept epoch.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    model: ModelSpec
+    role: Literal["teacher", "student"]
+    category: Literal["benign", "malignant", "all"]
+    imgsz: int
+    mean: float
+    std: float
+    threshold: float = 0.5
+    epoch: int = 0
+    seed: int = 0
+    dataset: str = ""
+    split_hash: str = ""
+    edge_bts_version: str = ""
+    metrics: dict[str, float] = {}
+    config: dict[str, Any] = {}
+
+
+def save_checkpoint(path: str | Path, module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Write weights (as they are, on the CPU) and description to ``path``, atomically."""
+    from safetensors.torch import save_file
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    header = {_KEY: canonical_json(checkpoint.model_dump(mode="json")).decode()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def load_checkpoint(path: str | Path) -> tuple[nn.Module, Checkpoint]:
+    """Read a checkpoint and build its module, in ``eval`` mode on the CPU.
+
+    Raises:
+        InputError: The file is missing, truncated, not a checkpoint of edge-bts, or its weights
+            are those of another model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"Expected a checkpoint at {path}, but there is no such file.")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = (stream.metadata() or {}).get(_KEY)
+            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"Expected {path} to be a whole safetensors file, but reading it failed ({error}); "
+            "it is truncated or something else: copy or train it again."
+        ) from None
+    if header is None:
+        raise InputError(
+            f"Expected {path} to be a checkpoint of edge-bts, but its header lacks the entry "
+            f"{_KEY!r}; train with `edge-bts train` or `edge-bts distill`."
+        )
+    try:
+        checkpoint = Checkpoint.model_validate(json.loads(header))
+    except (ValueError, ValidationError) as error:
+        raise InputError(f"The description in {path} is not one of this version: {error}") from None
+    module = build_model(checkpoint.model)
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    unknown = sorted(tensors.keys() - expected.keys())
+    shapes = [k for k in expected.keys() & tensors.keys() if expected[k].shape != tensors[k].shape]
+    if missing or unknown or shapes:
+        raise InputError(
+            f"Expected {path} to hold the weights of {checkpoint.model}, but {len(missing)} tensors "
+            f"are missing, {len(unknown)} unknown and {len(shapes)} of another shape (first: "
+            f"{(missing + unknown + sorted(shapes))[0]}); it is a checkpoint of another model."
+        )
+    module.load_state_dict(tensors)
+    return module.eval(), checkpoint
