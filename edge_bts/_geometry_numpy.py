@@ -1,7 +1,8 @@
 """The geometry of :mod:`edge_bts.geometry` in NumPy: the reference and the pure-Python fallback.
 
 This module is the readable spelling of the specification in
-``runtime/include/edge_bts/geometry.hpp`` and gives the same bits as the C++ core. Arguments are checked by the caller.
+``runtime/include/edge_bts/geometry.hpp`` and gives the same bits as the C++ core. Arguments
+are checked by the caller.
 
 Along one axis, ``n_in`` pixels become ``n_out``, each a weighted mean of neighbours whose weights
 are *integers* over one common denominator, so that nothing depends on a compiler's rounding:
