@@ -1,0 +1,331 @@
+"""Splits into training, validation and test that never tear a group apart, as hashed files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_bts.data.duplicates import METHOD, duplicate_groups, label_conflicts
+from edge_bts.data.sample import Category, Dataset, Sample
+from edge_bts.errors import InputError, IntegrityError
+from edge_bts.files import canonical_json, sha256_bytes, sha256_file, write_json
+
+__all__ = ["PARTS", "Part", "Split", "load_split", "make_split", "select", "verify", "write_split"]
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+
+class Split(BaseModel):
+    """Who is in which part, and the exact files that were meant.
+
+    Attributes:
+        dataset: Name of the data set.
+        method: How the groups and the parts were made, in words.
+        seed: Seed of the draw.
+        fold: Number of the official fold that is the test part, or None.
+        train: Ids of the training part.
+        val: Ids of the validation part: epoch and threshold are chosen here.
+        test: Ids of the test part: figures are reported here.
+        categories: Category of each id.
+        groups: Group of each id; a group lies in one part.
+        conflicts: Ids whose duplicates carry another category; see :func:`select`.
+        sha256: SHA-256 of each id's image file.
+        masks_sha256: For each id the SHA-256 over the SHA-256 digests (hexadecimal, joined) of
+            its mask files in their order; of nothing for a normal image without a mask.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["edge-bts split 1"] = "edge-bts split 1"
+    dataset: str
+    method: str
+    seed: int
+    fold: int | None = None
+    train: list[str]
+    val: list[str]
+    test: list[str]
+    categories: dict[str, Category]
+    groups: dict[str, str]
+    conflicts: list[str] = Field(default_factory=list)
+    sha256: dict[str, str]
+    masks_sha256: dict[str, str]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON of all fields, hexadecimal: the name of this split."""
+        return sha256_bytes(canonical_json(self.model_dump()))
+
+    def part(self, name: Part) -> list[str]:
+        """Return the ids of one part."""
+        ids: list[str] = getattr(self, name)
+        return ids
+
+
+def make_split(
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    fold: int | None = None,
+) -> Split:
+    """Draw a split: grouped, stratified by category, the same for the same seed.
+
+    Groups are the patients where the data set names them, else duplicate groups (see
+    :func:`edge_bts.data.duplicate_groups`; every image is read). They are handed out one by one,
+    those of mixed category first, then from large to small, equals in the order of the SHA-256 of
+    seed and group, each to the part that is furthest behind its due of the group's categories
+    (Webster's method of apportionment). So each part is within a group's size of its due.
+
+    Args:
+        dataset: The data set.
+        seed: Seed of the draw.
+        fractions: Of training, validation and test; sum 1. A part of fraction 0 stays empty.
+        fold: Take the official fold of this number as the test part; training and validation
+            share the rest as their fractions stand to each other.
+
+    Raises:
+        InputError: Fractions that are no fractions, a fold that the data set does not have, fewer
+            groups than parts, an image that cannot be read.
+    """
+    weights = _weights(fractions)
+    duplicates = duplicate_groups(dataset.samples)
+    groups = _groups(dataset, duplicates)
+    conflicts = label_conflicts(dataset, duplicates)
+    parts: dict[str, Part] = {}
+    rest = dataset.samples
+    if fold is not None:
+        rest = _outside_fold(dataset, fold)
+        inside = {sample.id for sample in dataset.samples} - {sample.id for sample in rest}
+        parts = dict.fromkeys(inside, "test")
+        weights["test"] = 0.0
+    parts |= _allot(rest, groups, weights, seed)
+    ids = {name: [s.id for s in dataset.samples if parts[s.id] == name] for name in PARTS}
+    for name in PARTS:
+        if weights[name] > 0 and not ids[name]:
+            raise InputError(
+                f"Expected enough groups for {len(PARTS)} parts, but {dataset.name} has only "
+                f"{len(set(groups.values()))} and {name} got none; add data or set its fraction 0."
+            )
+    return Split(
+        dataset=dataset.name,
+        method=_method(dataset, weights, fold),
+        seed=seed,
+        fold=fold,
+        train=ids["train"],
+        val=ids["val"],
+        test=ids["test"],
+        categories={sample.id: sample.category for sample in dataset.samples},
+        groups=groups,
+        conflicts=conflicts,
+        sha256={sample.id: sha256_file(sample.image_path) for sample in dataset.samples},
+        masks_sha256={sample.id: _mask_hash(sample) for sample in dataset.samples},
+    )
+
+
+def write_split(path: str | Path, split: Split) -> None:
+    """Write a split as JSON, with its hash; the same split gives the same bytes."""
+    write_json(path, {**split.model_dump(), "hash": split.hash})
+
+
+def load_split(path: str | Path) -> Split:
+    """Read a split file.
+
+    Raises:
+        InputError: There is no such file, or it is not a split.
+        IntegrityError: The content is not what the file's own hash was made of.
+    """
+    path = Path(path)
+    make = f"make one with `edge-bts data split PATH -o {path.name}`."
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"Expected a split file at {path}, but {reason}; {make}") from error
+    except ValueError as error:
+        raise InputError(f"Expected a split file at {path}, but it is not JSON; {make}") from error
+    try:
+        stored = content.pop("hash", None) if isinstance(content, dict) else None
+        split = Split.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in first["loc"]) or "the whole"
+        raise InputError(
+            f"Expected a split file at {path}, but {where}: {first['msg']}; {make}"
+        ) from error
+    if stored is not None and stored != split.hash:
+        raise IntegrityError(
+            f"Expected the split {path} to have the hash {stored[:12]}, but its content has "
+            f"{split.hash[:12]}: it was edited; restore it, or {make}"
+        )
+    return split
+
+
+def verify(dataset: Dataset, split: Split) -> None:
+    """Check that every image and mask of ``split`` is in ``dataset``, byte for byte.
+
+    Further samples of the data set, which no part names, are allowed.
+
+    Raises:
+        InputError: The split was made of another data set.
+        IntegrityError: A file of the split is missing or has another content.
+    """
+    samples = {sample.id: sample for sample in dataset.samples}
+    if not samples.keys() & split.sha256.keys():
+        raise InputError(
+            f"Expected a split of {dataset.name}, but it was made of {split.dataset} and no id is "
+            "the same; pass the split of this data set."
+        )
+    missing = [name for name in split.sha256 if name not in samples]
+    changed = [
+        name
+        for name, digest in split.sha256.items()
+        if name in samples
+        and (
+            sha256_file(samples[name].image_path) != digest
+            or _mask_hash(samples[name]) != split.masks_sha256.get(name)
+        )
+    ]
+    if bad := missing or changed:
+        what = "is missing" if missing else "has another content"
+        raise IntegrityError(
+            f"Expected {dataset.root} to hold the {len(split.sha256)} samples of the split, but "
+            f"{bad[0]} {what}{_more(bad)}; restore the data or make a new split."
+        )
+
+
+def select(
+    dataset: Dataset,
+    split: Split,
+    part: Part,
+    categories: Collection[Category] | None = None,
+) -> list[Sample]:
+    """Return the samples of one part, after :func:`verify`.
+
+    With ``categories`` only these are returned, and of them those in label conflict are left out:
+    a sample whose duplicate carries a category that is not asked for must not teach a class. So
+    ``{"benign"}`` drops a benign image that BUSI also holds as malignant, ``{"benign",
+    "malignant"}`` keeps it.
+
+    Args:
+        dataset: The data set that the split was made of.
+        split: The split.
+        part: train, val or test.
+        categories: Categories to keep; all by default.
+
+    Returns:
+        At least one sample, in the order of the split, with ``group`` as the split has it.
+
+    Raises:
+        InputError: Nothing is left, or the split is of another data set.
+        IntegrityError: The data are not those of the split.
+    """
+    verify(dataset, split)
+    samples = {sample.id: sample for sample in dataset.samples}
+    torn = set() if categories is None else _torn(split, categories)
+    chosen = [
+        replace(samples[name], group=split.groups[name])
+        for name in split.part(part)
+        if (categories is None or samples[name].category in categories) and name not in torn
+    ]
+    if not chosen:
+        wanted = "any category" if categories is None else ", ".join(sorted(categories))
+        there = Counter(split.categories[name] for name in split.part(part))
+        held = ", ".join(f"{count} {name}" for name, count in sorted(there.items())) or "nothing"
+        raise InputError(
+            f"Expected samples of {wanted} in the {part} part of {split.dataset}, but it holds "
+            f"{held}; choose another category or make another split."
+        )
+    return chosen
+
+
+def _torn(split: Split, categories: Collection[Category]) -> set[str]:
+    outside = {
+        split.groups[name] for name in split.conflicts if split.categories[name] not in categories
+    }
+    return {name for name in split.conflicts if split.groups[name] in outside}
+
+
+def _weights(fractions: Sequence[float]) -> dict[Part, float]:
+    if (
+        len(fractions) != 3
+        or not all(0 <= value <= 1 for value in fractions)
+        or abs(sum(fractions) - 1) > 1e-6
+        or fractions[0] == 0
+    ):
+        text = ",".join(f"{value:g}" for value in fractions)
+        raise InputError(
+            "Expected three fractions for train, val and test that sum to 1 with train above 0, "
+            f"but got {text}; for example 0.7,0.1,0.2."
+        )
+    return dict(zip(PARTS, (float(value) for value in fractions), strict=True))
+
+
+def _groups(dataset: Dataset, duplicates: Sequence[Sequence[str]]) -> dict[str, str]:
+    if dataset.has_patients:
+        return {sample.id: sample.group for sample in dataset.samples}
+    leader = {name: group[0] for group in duplicates for name in group}
+    return {sample.id: leader.get(sample.id, sample.id) for sample in dataset.samples}
+
+
+def _outside_fold(dataset: Dataset, fold: int) -> tuple[Sample, ...]:
+    there = sorted({sample.fold for sample in dataset.samples if sample.fold is not None})
+    if not there:
+        raise InputError(
+            f"Expected a data set with official folds for --fold, but {dataset.name} has none; "
+            "leave --fold out."
+        )
+    if fold not in there:
+        raise InputError(f"Expected a fold of {there[0]} to {there[-1]}, but got {fold}.")
+    return tuple(sample for sample in dataset.samples if sample.fold != fold)
+
+
+def _allot(
+    samples: Sequence[Sample], groups: Mapping[str, str], weights: Mapping[Part, float], seed: int
+) -> dict[str, Part]:
+    """Give each group to a part; return the part of each id."""
+    members: dict[str, list[Sample]] = {}
+    for sample in samples:
+        members.setdefault(groups[sample.id], []).append(sample)
+
+    def order(group: str) -> tuple[bool, int, str]:
+        # A hash instead of a generator: the draw does not depend on a library's version, nor on
+        # the order of the files.
+        mixed = len({sample.category for sample in members[group]}) > 1
+        return not mixed, -len(members[group]), sha256_bytes(f"{seed}:{group}".encode())
+
+    open_parts = [part for part in PARTS if weights[part] > 0]
+    held: dict[Part, Counter[Category]] = {part: Counter() for part in open_parts}
+    result: dict[str, Part] = {}
+    for group in sorted(members, key=order):
+        counts = Counter(sample.category for sample in members[group])
+
+        def lead(part: Part, counts: Counter[Category] = counts) -> float:
+            due = weights[part]
+            return sum(n * (held[part][c] + n / 2) / due for c, n in counts.items())
+
+        part = min(open_parts, key=lead)
+        held[part].update(counts)
+        result.update((sample.id, part) for sample in members[group])
+    return result
+
+
+def _method(dataset: Dataset, weights: Mapping[Part, float], fold: int | None) -> str:
+    groups = "patients" if dataset.has_patients else f"duplicates ({METHOD})"
+    shares = ",".join(f"{weights[part]:g}" for part in PARTS)
+    test = "" if fold is None else f"; test = official fold {fold}"
+    return f"groups: {groups}; stratified by category; shares {shares}{test}"
+
+
+def _mask_hash(sample: Sample) -> str:
+    return sha256_bytes("".join(sha256_file(path) for path in sample.mask_paths).encode())
+
+
+def _more(bad: Sequence[str]) -> str:
+    return f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
