@@ -35,7 +35,8 @@ class Split(BaseModel):
         test: Ids of the test part: figures are reported here.
         categories: Category of each id.
         groups: Group of each id; a group lies in one part.
-        conflicts: Ids whose duplicates carry another category; see :func:`select`.
+        conflicts: For each id that has a duplicate of another category, all categories of its
+            duplicates; see :func:`select`.
         sha256: SHA-256 of each id's image file.
         masks_sha256: For each id the SHA-256 over the SHA-256 digests (hexadecimal, joined) of
             its mask files in their order; of nothing for a normal image without a mask.
@@ -53,7 +54,7 @@ class Split(BaseModel):
     test: list[str]
     categories: dict[str, Category]
     groups: dict[str, str]
-    conflicts: list[str] = Field(default_factory=list)
+    conflicts: dict[str, list[Category]] = Field(default_factory=dict)
     sha256: dict[str, str]
     masks_sha256: dict[str, str]
 
@@ -228,11 +229,11 @@ def select(
     """
     verify(dataset, split)
     samples = {sample.id: sample for sample in dataset.samples}
-    torn = set() if categories is None else _torn(split, categories)
     chosen = [
         replace(samples[name], group=split.groups[name])
         for name in split.part(part)
-        if (categories is None or samples[name].category in categories) and name not in torn
+        if categories is None
+        or set(split.conflicts.get(name, [split.categories[name]])) <= set(categories)
     ]
     if not chosen:
         wanted = "any category" if categories is None else ", ".join(sorted(categories))
@@ -243,13 +244,6 @@ def select(
             f"{held}; choose another category or make another split."
         )
     return chosen
-
-
-def _torn(split: Split, categories: Collection[Category]) -> set[str]:
-    outside = {
-        split.groups[name] for name in split.conflicts if split.categories[name] not in categories
-    }
-    return {name for name in split.conflicts if split.groups[name] in outside}
 
 
 def _weights(fractions: Sequence[float]) -> dict[Part, float]:
