@@ -92,9 +92,9 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Checkpoint]:
     shapes = [k for k in expected.keys() & tensors.keys() if expected[k].shape != tensors[k].shape]
     if missing or unknown or shapes:
         raise InputError(
-            f"Expected {path} to hold the weights of {checkpoint.model}, but {len(missing)} tensors "
-            f"are missing, {len(unknown)} unknown and {len(shapes)} of another shape (first: "
-            f"{(missing + unknown + sorted(shapes))[0]}); it is a checkpoint of another model."
+            f"Expected {path} to hold the weights of {checkpoint.model}, but {len(missing)} "
+            f"tensors are missing, {len(unknown)} unknown and {len(shapes)} of another shape "
+            f"(first: {(missing + unknown + sorted(shapes))[0]}): it is another model's checkpoint."
         )
     module.load_state_dict(tensors)
     return module.eval(), checkpoint

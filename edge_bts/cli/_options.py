@@ -1,0 +1,50 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Batch",
+    "Config",
+    "Data",
+    "Device",
+    "DryRun",
+    "Epochs",
+    "Force",
+    "Imgsz",
+    "LearningRate",
+    "Output",
+    "Overrides",
+    "Precision",
+    "Resume",
+    "Seed",
+    "SplitFile",
+]
+
+Data = Annotated[Path, typer.Option("--data", help="Folder of a data set (see data inspect).")]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option("--split", help="Split file (data split); default: the split of seed 0."),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")]
+Config = Annotated[
+    str | None, typer.Option("--config", help="Recipe: a TOML file or a shipped name.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override of the recipe: section.key=value; repeatable."),
+]
+Imgsz = Annotated[int | None, typer.Option("--imgsz", help="Side of the model input in pixels.")]
+Batch = Annotated[int | None, typer.Option("--batch", help="Images a step and device.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Epochs at most.")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of weights, order, augmentation.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
+Precision = Annotated[str | None, typer.Option("--precision", help="fp32 or bf16.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what stands in --output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")]

@@ -1,0 +1,102 @@
+"""Training data in memory: letterboxed uint8 squares on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge_bts import geometry
+from edge_bts.data import Sample
+from edge_bts.errors import InputError
+
+__all__ = ["CATEGORIES", "Batch", "TensorData"]
+
+CATEGORIES = ("benign", "malignant", "normal", "lesion")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input.
+
+    Attributes:
+        image: (B, 1, S, S) float32 in 0..1, not yet normalised: every network has its own scaling.
+        mask: (B, 1, S, S) float32, 0 or 1.
+        category: (B,) int64, an index into ``CATEGORIES``.
+    """
+
+    image: Tensor
+    mask: Tensor
+    category: Tensor
+
+
+@dataclass(frozen=True)
+class TensorData:
+    """A part of a data set, letterboxed to one size.
+
+    Attributes:
+        images: (N, 1, S, S) uint8.
+        masks: (N, 1, S, S) uint8, 0 or 1.
+        categories: (N,) int64, indices into ``CATEGORIES``.
+    """
+
+    images: Tensor
+    masks: Tensor
+    categories: Tensor
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.images)
+
+    @classmethod
+    def read(cls, samples: Sequence[Sample], imgsz: int, device: torch.device) -> TensorData:
+        """Read and letterbox ``samples``.
+
+        Raises:
+            InputError: There are no samples, or a file is missing or broken.
+        """
+        if not samples:
+            raise InputError("Expected at least one sample to train or validate on, but got none.")
+        images = np.empty((len(samples), 1, imgsz, imgsz), np.uint8)
+        masks = np.empty_like(images)
+        for index, sample in enumerate(samples):
+            image, mask = sample.read()
+            images[index, 0] = geometry.letterbox(image, imgsz)
+            masks[index, 0] = geometry.letterbox_mask(mask, imgsz)
+        categories = [CATEGORIES.index(sample.category) for sample in samples]
+        return cls(
+            torch.from_numpy(images).to(device),
+            torch.from_numpy(masks).to(device),
+            torch.tensor(categories, dtype=torch.int64, device=device),
+        )
+
+    def steps(self, batch: int, world: int = 1) -> int:
+        """Return the number of whole batches an epoch has (at least one)."""
+        return max(1, len(self) // (batch * world))
+
+    def shuffled(
+        self, batch: int, generator: torch.Generator, rank: int = 0, world: int = 1
+    ) -> Iterator[Batch]:
+        """Yield whole batches in random order; ``rank`` of ``world`` gets its own share.
+
+        A rest smaller than a batch is left out of this epoch: batch norm would see too few images.
+        A set smaller than one batch comes as one small batch.
+        """
+        order = torch.randperm(len(self), generator=generator)
+        for step in range(self.steps(batch, world)):
+            start = (step * world + rank) * batch
+            yield self._batch(order[start : start + batch])
+
+    def in_order(self, batch: int) -> Iterator[Batch]:
+        """Yield every image once, in order."""
+        for start in range(0, len(self), batch):
+            yield self._batch(torch.arange(start, min(start + batch, len(self))))
+
+    def _batch(self, index: Tensor) -> Batch:
+        index = index.to(self.images.device)
+        return Batch(
+            self.images[index].float().div_(255), self.masks[index].float(), self.categories[index]
+        )

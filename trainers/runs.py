@@ -1,0 +1,289 @@
+"""Whole trainings, from a data folder to a checkpoint: what ``train`` and ``distill`` do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from edge_bts import __version__
+from edge_bts.data import Sample, load_split, make_split, open_dataset, select, write_split
+from edge_bts.errors import InputError
+from edge_bts.files import canonical_json, sha256_bytes, write_json
+from edge_bts.models import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from edge_bts.trainers.data import TensorData
+from edge_bts.trainers.loop import FitResult, fit, make_fabric
+from edge_bts.trainers.settings import DistillSettings, TrainSettings
+from edge_bts.trainers.state import STATE_NAME
+from edge_bts.trainers.tasks import DistillTask, Network, SupervisedTask, Task, Teacher
+
+__all__ = ["CHECKPOINT_NAME", "Inputs", "distill", "open_inputs", "train"]
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+Category = Literal["benign", "malignant", "all"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The samples of one training, and the split that they come from.
+
+    Attributes:
+        dataset: Name of the data set.
+        split_hash: Hash of the split's content.
+        train: Samples to learn from.
+        val: Samples that choose epoch and threshold.
+    """
+
+    dataset: str
+    split_hash: str
+    train: Sequence[Sample]
+    val: Sequence[Sample]
+
+    def __str__(self) -> str:
+        """Return one line for the log."""
+        return (
+            f"{self.dataset}: {len(self.train)} images to train on, {len(self.val)} to validate "
+            f"on, split {self.split_hash[:12]}"
+        )
+
+
+def open_inputs(
+    data: Path, split: Path | None, category: Category = "all", keep_split: Path | None = None
+) -> Inputs:
+    """Open a data set, its split (default: the one that seed 0 makes) and the samples asked for.
+
+    Args:
+        data: Folder of a data set in any known layout.
+        split: Split file, or None.
+        category: Class of the images; "all" includes normals.
+        keep_split: Where to write a split that was made here.
+
+    Raises:
+        InputError: No data, or no image of the category.
+        IntegrityError: The split's hashes do not match the data.
+    """
+    dataset = open_dataset(data)
+    if split is None:
+        chosen = make_split(dataset, seed=0)
+        if keep_split is not None:
+            write_split(keep_split, chosen)
+    else:
+        chosen = load_split(split)
+    categories = None if category == "all" else {category}
+    return Inputs(
+        dataset.name,
+        chosen.hash,
+        select(dataset, chosen, "train", categories),
+        select(dataset, chosen, "val", categories),
+    )
+
+
+def train(
+    inputs: Inputs,
+    category: Category,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+) -> Path:
+    """Train one network on masks alone and return the path of its checkpoint.
+
+    Raises:
+        InputError: ``folder`` holds a run and neither ``resume`` nor ``force`` is given, or bad
+            input met on the way.
+    """
+    _, task = _fresh_network(settings, SupervisedTask)
+    role: Literal["teacher", "student"] = (
+        "student" if settings.model.name == "simplified_unet" else "teacher"
+    )
+    checkpoint = _describe(settings, inputs, role, category)
+    return _run(task, inputs, settings, checkpoint, folder, resume=resume, force=force)
+
+
+def distill(
+    inputs: Inputs,
+    teachers: tuple[Path, Path],
+    settings: DistillSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+) -> Path:
+    """Distil a benign and a malignant teacher into one student; return its checkpoint's path.
+
+    Raises:
+        InputError: A teacher of the wrong class or of another split (it would have seen the test
+            images), or what :func:`train` raises.
+    """
+    benign, malignant = (
+        _open_teacher(path, category, settings, inputs)
+        for path, category in zip(teachers, ("benign", "malignant"), strict=True)
+    )
+
+    def make_task(network: Network) -> Task:
+        return DistillTask(network, benign, malignant, settings)
+
+    _, task = _fresh_network(settings, make_task)
+    checkpoint = _describe(settings, inputs, "student", "all")
+    return _run(
+        task,
+        inputs,
+        settings,
+        checkpoint,
+        folder,
+        resume=resume,
+        force=force,
+        teachers=(benign, malignant),
+    )
+
+
+def _fresh_network(
+    settings: TrainSettings, make_task: Callable[[Network], Task]
+) -> tuple[Network, Task]:
+    import torch
+
+    torch.manual_seed(settings.loop.seed)  # the weights at the start
+    network = Network(build_model(settings.model), settings.mean, settings.std)
+    return network, make_task(network)
+
+
+def _open_teacher(path: Path, category: str, settings: DistillSettings, inputs: Inputs) -> Teacher:
+    module, checkpoint = load_checkpoint(path)
+    if checkpoint.category not in (category, "all"):
+        raise InputError(
+            f"Expected --teachers BENIGN MALIGNANT, but {path} was trained on "
+            f"{checkpoint.category} images where the {category} teacher stands; swap them?"
+        )
+    if checkpoint.split_hash != inputs.split_hash:
+        raise InputError(
+            f"Expected teacher {path} to be trained on split {inputs.split_hash[:12]}, but it was "
+            f"on {checkpoint.split_hash[:12] or 'none'}: it may have seen test images. Train it "
+            "again with this --split."
+        )
+    return Teacher(module, checkpoint, settings.feature_pairs.values())
+
+
+def _describe(
+    settings: TrainSettings,
+    inputs: Inputs,
+    role: Literal["teacher", "student"],
+    category: Category,
+) -> Checkpoint:
+    return Checkpoint(
+        model=settings.model,
+        role=role,
+        category=category,
+        imgsz=settings.imgsz,
+        mean=settings.mean,
+        std=settings.std,
+        seed=settings.loop.seed,
+        dataset=inputs.dataset,
+        split_hash=inputs.split_hash,
+        edge_bts_version=__version__,
+        config=settings.model_dump(mode="json"),
+    )
+
+
+def _run(
+    task: Task,
+    inputs: Inputs,
+    settings: TrainSettings,
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    resume: bool,
+    force: bool,
+    teachers: Sequence[Teacher] = (),
+) -> Path:
+    path = folder / CHECKPOINT_NAME
+    fingerprint = sha256_bytes(
+        canonical_json(
+            [
+                checkpoint.model_dump(mode="json"),
+                [sample.id for sample in inputs.train],
+                [sample.id for sample in inputs.val],
+            ]
+        )
+    )
+    _claim(folder, resume=resume, force=force)
+    fabric = make_fabric(settings.loop)
+    train_data = TensorData.read(inputs.train, settings.imgsz, fabric.device)
+    val_data = TensorData.read(inputs.val, settings.imgsz, fabric.device)
+    task.to(fabric.device)
+    for teacher in teachers:
+        teacher.to(fabric.device)
+    write_json(folder / "config.json", checkpoint.config)
+
+    def save(module: nn.Module, epoch: int, metrics: dict[str, float]) -> None:
+        kept = checkpoint.model_copy(update={"epoch": epoch, "metrics": metrics})
+        save_checkpoint(path, module, kept)
+
+    resume = resume and (folder / STATE_NAME).is_file()
+    try:
+        result = fit(
+            task,
+            train_data,
+            val_data,
+            settings.loop,
+            settings.augment,
+            folder=folder,
+            save=save,
+            fabric=fabric,
+            fingerprint=fingerprint,
+            resume=resume,
+        )
+    except KeyboardInterrupt:
+        print(f"Interrupted; add --resume to the same command to continue in {folder}.")
+        raise
+    if fabric.is_global_zero:
+        _finish(path, inputs.val, result, folder)
+    return path
+
+
+def _claim(folder: Path, *, resume: bool, force: bool) -> None:
+    """Make ``folder`` ours: new, to be continued, or emptied of an older run by request."""
+    if resume and force:
+        raise InputError("Expected --resume or --force, but got both; they contradict each other.")
+    if folder.exists() and any(folder.iterdir()):
+        ours = (folder / "config.json").is_file()
+        if force and ours:
+            shutil.rmtree(folder)
+        elif not (resume and ours):
+            what = (
+                "a run; add --resume to continue it or --force to start again"
+                if ours
+                else "other files; choose another folder"
+            )
+            raise InputError(f"Expected {folder} to be new or empty, but it holds {what}.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _finish(path: Path, val: Sequence[Sample], result: FitResult, folder: Path) -> None:
+    """Choose the threshold on validation, in source geometry, and store it with the weights."""
+    from edge_bts.evaluate import pick_threshold
+    from edge_bts.runtime import open_checkpoint
+
+    threshold = pick_threshold(open_checkpoint(path), val)
+    module, checkpoint = load_checkpoint(path)
+    save_checkpoint(path, module, checkpoint.model_copy(update={"threshold": threshold}))
+    summary = {
+        "epoch": result.epoch,
+        "epochs_run": len(result.history),
+        "metrics": result.metrics,
+        "stopped_early": result.stopped_early,
+        "threshold": threshold,
+        "checkpoint_sha256": sha256_bytes(path.read_bytes()),
+    }
+    write_json(folder / "summary.json", summary)
+    print(
+        f"Kept epoch {result.epoch} of {len(result.history)}"
+        f"{' (stopped early)' if result.stopped_early else ''}: "
+        f"{json.dumps({k: round(v, 4) for k, v in result.metrics.items()})}, "
+        f"threshold {threshold:.2f} -> {path}"
+    )
