@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,10 @@ import typer
 from edge_bts.errors import InputError
 
 if TYPE_CHECKING:
-    from edge_bts.data.split import Split
+    from edge_bts.data.contact_sheet import ContactSheet
+    from edge_bts.data.inspect import Inspection
+    from edge_bts.data.listing import Scan
+    from edge_bts.data.sample import Dataset
 
 _Layout = Annotated[str, typer.Option(help="auto, busi, busbra, datasetb or plain.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace an existing output file.")]
@@ -29,6 +31,48 @@ def register(app: typer.Typer) -> None:
 
     _data_phantom.register(data_app)
     app.add_typer(data_app)
+
+
+@data_app.command("inspect")
+def inspect_command(
+    path: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Contact sheet, PNG [default: ./FOLDER-inspect.png]."),
+    ] = None,
+    layout: _Layout = "auto",
+    force: _Force = False,
+    as_json: _Json = False,
+) -> None:
+    """Show what a data set holds and what is wrong with it; draw a contact sheet.
+
+    Reads every image and mask. Defects (a missing mask, a damaged file, sizes that differ, a mask
+    that contradicts its category) are listed all at once, and the exit code is then 2.
+    """
+    from edge_bts.cli import _data_print
+    from edge_bts.data.contact_sheet import ContactSheet, write_png
+    from edge_bts.data.readers import scan
+
+    if output is not None:
+        refuse_existing(output, force)
+    target = output or Path(f"{path.resolve().name}-inspect.png")
+    found = scan(path, layout)
+    sheet = ContactSheet(found.dataset.samples)
+    dataset, result = _read_all(found, sheet)
+    # A second look must not fail for the picture of the first: the unasked-for name is kept.
+    kept = target.exists() and not force
+    if not kept:
+        write_png(target, sheet.draw(dataset))
+    if as_json:
+        print(json.dumps({**result.model_dump(), "contact_sheet": str(target)}, indent=2))
+    else:
+        _data_print.inspection(result, target, kept=kept)
+    if result.defects:
+        count = len(result.defects)
+        raise InputError(
+            f"Expected no defects in {path}, but found {count} (listed above); "
+            "mend or remove these files."
+        )
 
 
 @data_app.command()
@@ -50,6 +94,7 @@ def split(
     finds itself. The split file holds the SHA-256 of every image and its masks; training and
     evaluation refuse data that differ.
     """
+    from edge_bts.cli import _data_print
     from edge_bts.data import make_split, open_dataset, write_split
 
     refuse_existing(output, force)
@@ -58,9 +103,10 @@ def split(
     )
     write_split(output, made)
     if as_json:
-        print(json.dumps({"output": str(output), "hash": made.hash, **_summary(made)}, indent=2))
+        summary = _data_print.summary(made)
+        print(json.dumps({**summary, "hash": made.hash, "file": str(output)}, indent=2))
     else:
-        _print_split(made, output)
+        _data_print.split(made, output)
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -78,48 +124,16 @@ def _fractions(text: str) -> tuple[float, ...]:
         ) from error
 
 
-def _summary(split: Split) -> dict[str, object]:
-    from edge_bts.data.split import PARTS
-
-    return {
-        "dataset": split.dataset,
-        "method": split.method,
-        "seed": split.seed,
-        "groups": len(set(split.groups.values())),
-        "conflicts": len(split.conflicts),
-        "parts": {
-            part: {
-                "images": len(split.part(part)),
-                "groups": len({split.groups[name] for name in split.part(part)}),
-                **Counter(split.categories[name] for name in split.part(part)),
-            }
-            for part in PARTS
-        },
-    }
-
-
-def _print_split(split: Split, output: Path) -> None:
+def _read_all(found: Scan, sheet: ContactSheet) -> tuple[Dataset, Inspection]:
     from rich.console import Console
-    from rich.table import Table
+    from rich.progress import MofNCompleteColumn, Progress
 
-    from edge_bts.data.split import PARTS
+    from edge_bts.data.inspect import inspect
 
-    categories = sorted(set(split.categories.values()))
-    table = Table(title=f"{split.dataset}, seed {split.seed}")
-    table.add_column("part")
-    for name in ("images", *categories, "groups"):
-        table.add_column(name, justify="right")
-    for name, ids in [*((part, split.part(part)) for part in PARTS), ("all", [*split.sha256])]:
-        counts = Counter(split.categories[sample] for sample in ids)
-        groups = len({split.groups[sample] for sample in ids})
-        cells = [len(ids), *(counts[category] for category in categories), groups]
-        table.add_row(name, *map(str, cells), end_section=name == "test")
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"method  {split.method}", soft_wrap=True)
-    if split.conflicts:
-        console.print(
-            f"labels  {len(split.conflicts)} images have a duplicate of another category; "
-            "class teachers do not get them"
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=len(found.dataset.samples))
+        return inspect(
+            found, visit=sheet.add, progress=lambda done, _: bar.update(task, completed=done)
         )
-    console.print(f"hash    {split.hash}\nfile    {output}", soft_wrap=True)

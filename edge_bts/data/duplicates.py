@@ -131,5 +131,5 @@ def label_conflicts(
     for group in found:
         carried = sorted({category[name] for name in group})
         if len(carried) > 1:
-            conflicts |= {name: carried for name in group}
+            conflicts |= dict.fromkeys(group, carried)
     return conflicts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_bts.data import layouts
-from edge_bts.data.layouts import Scan
+from edge_bts.data import layouts, plain
+from edge_bts.data.listing import Scan
 from edge_bts.data.sample import Dataset
 from edge_bts.errors import InputError
 
@@ -15,7 +15,7 @@ LAYOUTS = {
     "busbra": (layouts.is_busbra, layouts.scan_busbra),
     "busi": (layouts.is_busi, layouts.scan_busi),
     "datasetb": (layouts.is_datasetb, layouts.scan_datasetb),
-    "plain": (layouts.is_plain, layouts.scan_plain),
+    "plain": (plain.is_plain, plain.scan_plain),
 }
 
 _DESCRIPTION = (

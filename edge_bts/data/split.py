@@ -1,72 +1,19 @@
-"""Splits into training, validation and test that never tear a group apart, as hashed files."""
+"""Splits into training, validation and test that never tear a group apart."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_bts.data.duplicates import METHOD, duplicate_groups, label_conflicts
 from edge_bts.data.sample import Category, Dataset, Sample
+from edge_bts.data.split_file import PARTS, Part, Split, load_split, write_split
 from edge_bts.errors import InputError, IntegrityError
-from edge_bts.files import canonical_json, sha256_bytes, sha256_file, write_json
+from edge_bts.files import sha256_bytes, sha256_file
 
 __all__ = ["PARTS", "Part", "Split", "load_split", "make_split", "select", "verify", "write_split"]
-
-Part = Literal["train", "val", "test"]
-PARTS: tuple[Part, ...] = ("train", "val", "test")
-
-
-class Split(BaseModel):
-    """Who is in which part, and the exact files that were meant.
-
-    Attributes:
-        dataset: Name of the data set.
-        method: How the groups and the parts were made, in words.
-        seed: Seed of the draw.
-        fold: Number of the official fold that is the test part, or None.
-        train: Ids of the training part.
-        val: Ids of the validation part: epoch and threshold are chosen here.
-        test: Ids of the test part: figures are reported here.
-        categories: Category of each id.
-        groups: Group of each id; a group lies in one part.
-        conflicts: For each id that has a duplicate of another category, all categories of its
-            duplicates; see :func:`select`.
-        sha256: SHA-256 of each id's image file.
-        masks_sha256: For each id the SHA-256 over the SHA-256 digests (hexadecimal, joined) of
-            its mask files in their order; of nothing for a normal image without a mask.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal["edge-bts split 1"] = "edge-bts split 1"
-    dataset: str
-    method: str
-    seed: int
-    fold: int | None = None
-    train: list[str]
-    val: list[str]
-    test: list[str]
-    categories: dict[str, Category]
-    groups: dict[str, str]
-    conflicts: dict[str, list[Category]] = Field(default_factory=dict)
-    sha256: dict[str, str]
-    masks_sha256: dict[str, str]
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the canonical JSON of all fields, hexadecimal: the name of this split."""
-        return sha256_bytes(canonical_json(self.model_dump()))
-
-    def part(self, name: Part) -> list[str]:
-        """Return the ids of one part."""
-        ids: list[str] = getattr(self, name)
-        return ids
 
 
 def make_split(
@@ -125,51 +72,13 @@ def make_split(
         categories={sample.id: sample.category for sample in dataset.samples},
         groups=groups,
         conflicts=conflicts,
-        sha256={sample.id: sha256_file(sample.image_path) for sample in dataset.samples},
+        sha256={sample.id: _digest(sample.image_path) for sample in dataset.samples},
         masks_sha256={sample.id: _mask_hash(sample) for sample in dataset.samples},
     )
 
 
-def write_split(path: str | Path, split: Split) -> None:
-    """Write a split as JSON, with its hash; the same split gives the same bytes."""
-    write_json(path, {**split.model_dump(), "hash": split.hash})
-
-
-def load_split(path: str | Path) -> Split:
-    """Read a split file.
-
-    Raises:
-        InputError: There is no such file, or it is not a split.
-        IntegrityError: The content is not what the file's own hash was made of.
-    """
-    path = Path(path)
-    make = f"make one with `edge-bts data split PATH -o {path.name}`."
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"Expected a split file at {path}, but {reason}; {make}") from error
-    except ValueError as error:
-        raise InputError(f"Expected a split file at {path}, but it is not JSON; {make}") from error
-    try:
-        stored = content.pop("hash", None) if isinstance(content, dict) else None
-        split = Split.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"]) or "the whole"
-        raise InputError(
-            f"Expected a split file at {path}, but {where}: {first['msg']}; {make}"
-        ) from error
-    if stored is not None and stored != split.hash:
-        raise IntegrityError(
-            f"Expected the split {path} to have the hash {stored[:12]}, but its content has "
-            f"{split.hash[:12]}: it was edited; restore it, or {make}"
-        )
-    return split
-
-
 def verify(dataset: Dataset, split: Split) -> None:
-    """Check that every image and mask of ``split`` is in ``dataset``, byte for byte.
+    """Check that ``dataset`` has the files of ``split`` byte for byte, under the same categories.
 
     Further samples of the data set, which no part names, are allowed.
 
@@ -189,12 +98,13 @@ def verify(dataset: Dataset, split: Split) -> None:
         for name, digest in split.sha256.items()
         if name in samples
         and (
-            sha256_file(samples[name].image_path) != digest
-            or _mask_hash(samples[name]) != split.masks_sha256.get(name)
+            samples[name].category != split.categories[name]
+            or _digest(samples[name].image_path) != digest
+            or _mask_hash(samples[name]) != split.masks_sha256[name]
         )
     ]
     if bad := missing or changed:
-        what = "is missing" if missing else "has another content"
+        what = "is missing" if missing else "has another content or category"
         raise IntegrityError(
             f"Expected {dataset.root} to hold the {len(split.sha256)} samples of the split, but "
             f"{bad[0]} {what}{_more(bad)}; restore the data or make a new split."
@@ -318,7 +228,16 @@ def _method(dataset: Dataset, weights: Mapping[Part, float], fold: int | None) -
 
 
 def _mask_hash(sample: Sample) -> str:
-    return sha256_bytes("".join(sha256_file(path) for path in sample.mask_paths).encode())
+    return sha256_bytes("".join(map(_digest, sample.mask_paths)).encode())
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise InputError(
+            f"Expected to read {path}, but it failed ({error.strerror or error}); restore the file."
+        ) from error
 
 
 def _more(bad: Sequence[str]) -> str:
