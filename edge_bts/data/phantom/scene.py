@@ -14,10 +14,19 @@ from edge_bts.data.phantom.grid import Grid, Texture, UInt8
 from edge_bts.data.phantom.lesion import Lesion, insert, place
 from edge_bts.errors import InputError
 
-__all__ = ["Phantom", "PhantomCategory", "Scene", "draw_scene", "simulate"]
+__all__ = [
+    "NOISE_KEY",
+    "SCATTERER_KEY",
+    "Phantom",
+    "PhantomCategory",
+    "Scene",
+    "draw_scene",
+    "simulate",
+]
 
 PhantomCategory = Literal["benign", "malignant", "normal"]
-_SCATTERERS, _NOISE = 300, 310
+# Keys of the random streams; look k has SCATTERER_KEY + k.
+SCATTERER_KEY, NOISE_KEY = 300, 310
 
 
 @dataclass(frozen=True)
@@ -110,10 +119,12 @@ def simulate(
         tissue = insert(scene.lesion, placed, tissue, texture)
         mask = (placed.radius < 1).astype(np.uint8)
     fields = [
-        Scatterers.draw(texture.rng(_SCATTERERS, look), scene.grid).field(scene.grid, scene.scanner)
+        Scatterers.draw(texture.rng(SCATTERER_KEY + look), scene.grid).field(
+            scene.grid, scene.scanner
+        )
         for look in range(scene.scanner.looks)
     ]
-    image = form(tissue, fields, texture.rng(_NOISE), scene.scanner)
+    image = form(tissue, fields, texture.rng(NOISE_KEY), scene.scanner)
     return Phantom(image, mask, scene.grid.spacing_mm, category, scene.parameters())
 
 
