@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentionGate", "Bottleneck", "ConvNormAct", "DoubleConv"]
+__all__ = ["AttentionGate", "Bottleneck", "ConvNormAct", "DoubleConv", "multiple_of_16"]
+
+
+def multiple_of_16(channels: int) -> int:
+    """Round up to a multiple of 16, what INT8 kernels fill."""
+    return -(-channels // 16) * 16
 
 
 class ConvNormAct(nn.Sequential):
@@ -51,12 +56,12 @@ class DoubleConv(nn.Sequential):
 class Bottleneck(nn.Module):
     """Residual bottleneck: 1x1 reduce by ``reduction``, 3x3, 1x1 expand (He et al. 2015, fig. 5).
 
-    The inner width never falls below 16, the narrowest that INT8 kernels fill.
+    The inner width is rounded up to a multiple of 16.
     """
 
     def __init__(self, in_channels: int, out_channels: int, reduction: int = 4) -> None:
         super().__init__()
-        inner = max(16, out_channels // reduction)
+        inner = multiple_of_16(out_channels // reduction)
         self.reduce = ConvNormAct(in_channels, inner, 1)
         self.conv = ConvNormAct(inner, inner, 3)
         self.expand = ConvNormAct(inner, out_channels, 1, act=False)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from edge_bts.errors import InputError
-from edge_bts.files import atomic_path, canonical_json
+from edge_bts.files import canonical_json, write_bytes
 from edge_bts.models.registry import ModelSpec, build_model
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "checkpoint_info", "load_checkpoint", "save_checkpoint"]
 
 _KEY = "edge_bts"
 
@@ -46,13 +46,26 @@ class Checkpoint(BaseModel):
 
 
 def save_checkpoint(path: str | Path, module: nn.Module, checkpoint: Checkpoint) -> None:
-    """Write weights (as they are, on the CPU) and description to ``path``, atomically."""
-    from safetensors.torch import save_file
+    """Write weights (as they are, on the CPU) and description to ``path``, atomically.
+
+    Raises:
+        EdgeBtsError: The system refused to write; what stood at ``path`` stands.
+    """
+    from safetensors.torch import save
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     header = {_KEY: canonical_json(checkpoint.model_dump(mode="json")).decode()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    # Not save_file: what it raises on a full disk is no OSError.
+    write_bytes(path, save(tensors, header))
+
+
+def checkpoint_info(path: str | Path) -> Checkpoint:
+    """Read what a checkpoint says of itself, without its weights.
+
+    Raises:
+        InputError: As :func:`load_checkpoint`, but for the weights.
+    """
+    return _read(Path(path), weights=False)[1]
 
 
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, Checkpoint]:
@@ -62,29 +75,8 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Checkpoint]:
         InputError: The file is missing, truncated, not a checkpoint of edge-bts, or its weights
             are those of another model.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"Expected a checkpoint at {path}, but there is no such file.")
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = (stream.metadata() or {}).get(_KEY)
-            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"Expected {path} to be a whole safetensors file, but reading it failed ({error}); "
-            "it is truncated or something else: copy or train it again."
-        ) from None
-    if header is None:
-        raise InputError(
-            f"Expected {path} to be a checkpoint of edge-bts, but its header lacks the entry "
-            f"{_KEY!r}; train with `edge-bts train` or `edge-bts distill`."
-        )
-    try:
-        checkpoint = Checkpoint.model_validate(json.loads(header))
-    except (ValueError, ValidationError) as error:
-        raise InputError(f"The description in {path} is not one of this version: {error}") from None
+    tensors, checkpoint = _read(path, weights=True)
     module = build_model(checkpoint.model)
     expected = module.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
@@ -98,3 +90,40 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Checkpoint]:
         )
     module.load_state_dict(tensors)
     return module.eval(), checkpoint
+
+
+def _read(path: Path, *, weights: bool) -> tuple[dict[str, Tensor], Checkpoint]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"Expected a checkpoint at {path}, but there is no such file.")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = (stream.metadata() or {}).get(_KEY)
+            keys = stream.keys() if weights else ()
+            tensors = {key: stream.get_tensor(key) for key in keys}
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"Expected {path} to be a whole safetensors file, but reading it failed ({error}); "
+            "it is truncated or something else: copy or train it again."
+        ) from None
+    if header is None:
+        raise InputError(
+            f"Expected {path} to be a checkpoint of edge-bts, but its header lacks the entry "
+            f"{_KEY!r}; train with `edge-bts train` or `edge-bts distill`."
+        )
+    return tensors, _describe(path, header)
+
+
+def _describe(path: Path, header: str) -> Checkpoint:
+    try:
+        return Checkpoint.model_validate(json.loads(header))
+    except ValidationError as error:
+        first = error.errors()[0]
+        fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r:.60})"
+    except ValueError as error:
+        fault = f"it is not JSON ({error})"
+    raise InputError(
+        f"Expected a description of schema version 1 in the checkpoint {path}, but {fault}; "
+        "use the version of edge-bts that wrote it, or train again."
+    )

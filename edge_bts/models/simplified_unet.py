@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_bts.models.attention_unet import _taps
-from edge_bts.models.blocks import AttentionGate, Bottleneck, ConvNormAct
+from edge_bts.models.blocks import AttentionGate, Bottleneck, ConvNormAct, multiple_of_16
 
 __all__ = ["SimplifiedUNet"]
 
@@ -45,14 +45,12 @@ class SimplifiedUNet(nn.Module):
         self.unshuffle: nn.Module = nn.PixelUnshuffle(2) if fold else nn.Identity()
         self.pool = nn.MaxPool2d(2)
         stem_block = nn.Sequential(ConvNormAct(4 if fold else 1, base, 3), Bottleneck(base, base))
-        self.encoder = nn.ModuleList(
-            [stem_block, *(Bottleneck(c // 2, c) for c in channels[1:])]
-        )
+        self.encoder = nn.ModuleList([stem_block, *(Bottleneck(c // 2, c) for c in channels[1:])])
         self.up = nn.ModuleList(
             nn.Sequential(ConvNormAct(2 * c, c, 1), nn.Upsample(scale_factor=2))
             for c in channels[:-1]
         )
-        self.gate = nn.ModuleList(AttentionGate(c, max(16, c // 2)) for c in channels[:-1])
+        self.gate = nn.ModuleList(AttentionGate(c, multiple_of_16(c // 2)) for c in channels[:-1])
         self.decoder = nn.ModuleList(Bottleneck(2 * c, c) for c in channels[:-1])
         self.head = nn.Conv2d(base, 4 if fold else 1, 1)
         self.shuffle: nn.Module = nn.PixelShuffle(2) if fold else nn.Identity()
