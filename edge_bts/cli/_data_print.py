@@ -19,9 +19,8 @@ def inspection(result: Inspection, sheet: Path, *, kept: bool = False) -> None:
     """Print the tables of ``data inspect``; ``kept`` says that the sheet was there before."""
     console = Console(highlight=False)
     console.print(_category_table(result))
-    console.print(
-        f"pixels      width {_spread(result.width)}, height {_spread(result.height)} (min / median / max)"
-    )
+    sizes = f"width {_spread(result.width)}, height {_spread(result.height)}"
+    console.print(f"pixels      {sizes} (min / median / max)", soft_wrap=True)
     if result.spacing_mm:
         console.print(f"spacing     {_spread(result.spacing_mm)} mm per pixel")
     if result.patients is not None:

@@ -48,9 +48,7 @@ def open_dataset(path: str | Path, layout: str = "auto") -> Dataset:
     result = scan(path, layout)
     if result.defects:
         more = len(result.defects) - 1
-        hint = (
-            f" There are {more} more defects: `edge-bts data inspect` lists them." if more else ""
-        )
+        hint = f" And {more} more: `edge-bts data inspect` lists all." if more else ""
         raise InputError(f"{result.defects[0].problem}{hint}")
     return result.dataset
 
