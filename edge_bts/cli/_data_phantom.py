@@ -21,6 +21,7 @@ def phantom(
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     height: Annotated[int, typer.Option(help="Rows of an image.")] = 320,
     width: Annotated[int, typer.Option(help="Columns of an image.")] = 384,
+    cine: Annotated[int, typer.Option(help="Cine loops to add, 30 frames each.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write simulated breast ultrasound with lesion masks (never clinical data).
@@ -29,5 +30,6 @@ def phantom(
     """
     from edge_bts.data.phantom import write_phantoms
 
-    write_phantoms(output, count, seed, height=height, width=width, force=force)
-    print(f"{output}: {count} simulated images, not clinical data")
+    write_phantoms(output, count, seed, height=height, width=width, cine=cine, force=force)
+    loops = f" and {cine} cine loops" if cine else ""
+    print(f"{output}: {count} simulated images{loops}, not clinical data")

@@ -25,6 +25,7 @@ __all__ = ["SOUND_MM_PER_US", "Scanner", "Scatterers", "display", "focus", "form
 
 SOUND_MM_PER_US = 1.54
 _ZONES = 6
+_BLUR_ROWS = 4
 _SIGMAS_PER_FWHM = 2.3548
 _CLUTTER = 0.018  # side lobes: amplitude that leaks in from the neighbourhood, about -35 dB
 
@@ -76,7 +77,7 @@ class Scanner:
             slice_fwhm_mm=float(rng.uniform(1.0, 1.8)),
             focus_mm=depth_mm * float(rng.uniform(0.3, 0.6)),
             focal_zone_mm=float(rng.uniform(9.0, 16.0)),
-            looks=int(rng.integers(1, 5)),
+            looks=int(rng.choice([1, 2, 3, 4, 5], p=[0.05, 0.2, 0.3, 0.25, 0.2])),
             tgc_db_per_mm=0.2 * frequency * float(rng.uniform(0.58, 0.68)),
             tgc_error_db=(sliders[0], sliders[1], sliders[2], sliders[3]),
             noise_db=float(rng.uniform(-86.0, -70.0)),
@@ -225,17 +226,13 @@ def speckle(
     scanner = Scanner() if scanner is None else scanner
     field = Scatterers.draw(np.random.default_rng(seed), grid).field(grid, scanner)
     echo = focus(field, grid, scanner)
-    result: Float = cv2.magnitude(echo[:, :, 0], echo[:, :, 1])
-    return result
+    return np.asarray(cv2.magnitude(echo[:, :, 0], echo[:, :, 1]), np.float32)
 
 
 def _received(tissue: Tissue, scanner: Scanner) -> tuple[Float, Float]:
     """Return the diffuse amplitude and the gain that sheets see: attenuation and TGC applied."""
     grid = tissue.grid
-    loss = np.cumsum(tissue.loss_db_per_mm, axis=0, dtype=np.float32) * np.float32(grid.spacing_mm)
-    # A shadow is as wide as the beam that casts it.
-    sigma = max(1.2 * scanner.lateral_fwhm_mm / grid.spacing_mm / _SIGMAS_PER_FWHM, 0.5)
-    loss = cv2.GaussianBlur(loss, (0, 0), sigmaX=sigma, sigmaY=0.5)
+    loss = _path_loss(tissue.loss_db_per_mm, grid, scanner)
     knots = np.linspace(0, grid.depth_mm, len(scanner.tgc_error_db))
     error = np.interp(grid.z()[:, 0], knots, scanner.tgc_error_db)[:, None]
     gain_db = (scanner.tgc_db_per_mm * grid.z() + error).astype(np.float32) - loss
@@ -244,6 +241,29 @@ def _received(tissue: Tissue, scanner: Scanner) -> tuple[Float, Float]:
     reach = max(3, round(3.0 / grid.spacing_mm)) | 1
     amplitude: Float = diffuse + np.float32(_CLUTTER) * cv2.blur(diffuse, (reach, reach // 2 | 1))
     return amplitude, gain
+
+
+def _path_loss(loss_db_per_mm: Float, grid: Grid, scanner: Scanner) -> Float:
+    """Return the two-way loss in dB down to each pixel.
+
+    A beam has a width, and compounding looks from several angles: a shadow starts as wide as the
+    beam and its edges soften on the way down. Every few rows the loss so far is blurred a little.
+    """
+    step = loss_db_per_mm * np.float32(grid.spacing_mm)
+    loss = np.empty(grid.shape, np.float32)
+    beam = _kernel(max(scanner.lateral_fwhm_mm / grid.spacing_mm, 1.9))
+    step = cv2.sepFilter2D(step, cv2.CV_32F, beam / beam.sum(), np.ones(1, np.float32))
+    spread_mm = 0.12 * np.sqrt(scanner.looks * _BLUR_ROWS * grid.spacing_mm)
+    blur = _kernel(max(_SIGMAS_PER_FWHM * spread_mm / grid.spacing_mm, 0.5))
+    blur /= blur.sum()
+    so_far = np.zeros((1, step.shape[1]), np.float32)
+    for start in range(0, len(step), _BLUR_ROWS):
+        block = so_far + np.cumsum(step[start : start + _BLUR_ROWS], axis=0, dtype=np.float32)
+        loss[start : start + _BLUR_ROWS] = block
+        so_far = np.asarray(
+            cv2.sepFilter2D(block[-1:], cv2.CV_32F, blur, np.ones(1, np.float32)), np.float32
+        )
+    return loss
 
 
 def _kernel(fwhm_px: float) -> Float:

@@ -8,9 +8,10 @@ ranges chosen by eye, not measured statistics.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from edge_bts.data.phantom.grid import Float, Grid, Texture, Tissue, ridges, smoothstep, warp
@@ -22,7 +23,10 @@ _BORDER, _SEPTA, _LIGAMENT, _FADE, _PHASE, _GLAND, _ISLAND, _MUSCLE, _MOTTLE = r
 _ELEVATIONAL_MM = 4.0
 
 # dB / cm / MHz, one way: skin, fat, gland, retromammary fat, muscle, chest wall.
-_ATTENUATION = (0.9, 0.48, 0.72, 0.48, 0.75, 1.6)
+_ATTENUATION = (0.9, 0.48, 0.72, 0.48, 0.75, 1.2)
+# Half-width in mm and amplitude of the sheets below skin, fat, gland, fat and muscle.
+_SHEET_WIDTHS = (0.10, 0.08, 0.08, 0.10, 0.12)
+_SHEET_PEAKS = (1.2, 0.6, 0.45, 1.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,9 @@ class Anatomy:
             fat_mm=float(rng.uniform(2.5, 9.0)) * scale,
             gland_mm=float(rng.uniform(8.0, 17.0)) * scale,
             retro_mm=float(rng.uniform(1.0, 4.0)) * scale,
-            muscle_mm=float(rng.uniform(5.0, 10.0)) * scale,
-            undulation_mm=float(rng.uniform(0.3, 1.3)),
-            tilt=float(rng.normal(0.0, 0.05)),
+            muscle_mm=float(rng.uniform(6.0, 16.0)) * scale,
+            undulation_mm=float(rng.uniform(0.4, 1.6)),
+            tilt=float(rng.normal(0.0, 0.09)),
             fat_db=float(rng.uniform(-15.0, -9.0)),
             muscle_db=float(rng.uniform(-15.0, -9.0)),
             islands=float(rng.uniform(0.02, 0.45)),
@@ -104,7 +108,7 @@ def build(anatomy: Anatomy, texture: Texture, frequency_mhz: float) -> Tissue:
     below = [smoothstep(straight, b - 0.15, b + 0.15) for b in anatomy.borders_mm()]
     echo, specular, steep = _layers(anatomy, texture, below, straight, follow)
     loss = np.full(grid.shape, _ATTENUATION[0], np.float32)
-    for inside, (above, here) in zip(below, zip(_ATTENUATION, _ATTENUATION[1:]), strict=False):
+    for inside, (above, here) in zip(below, itertools.pairwise(_ATTENUATION), strict=True):
         loss += inside * np.float32(here - above)
     loss *= np.float32(0.2 * frequency_mhz)
     loss += np.float32(anatomy.shadow_db) * steep
@@ -112,8 +116,8 @@ def build(anatomy: Anatomy, texture: Texture, frequency_mhz: float) -> Tissue:
     if anatomy.rib_mm is not None:
         _add_rib(anatomy, texture, straight, echo, specular, loss)
     fade = [texture.smooth(_PHASE + i, 4.0, 1.6, _ELEVATIONAL_MM) for i in range(2)]
-    phase = cv2.merge(fade)
-    phase /= np.float32(0.45) + cv2.magnitude(*fade)[:, :, None]
+    strength = np.hypot(fade[0], fade[1])
+    phase = np.stack(fade, axis=2) / (np.float32(0.45) + strength)[:, :, None]
     return Tissue(grid, echo, specular, phase, loss)
 
 
@@ -140,63 +144,70 @@ def _straighten(anatomy: Anatomy, texture: Texture) -> Float:
     return straight
 
 
-def _layers(anatomy, texture, below, straight, follow):
+def _layers(
+    anatomy: Anatomy,
+    texture: Texture,
+    below: list[Float],
+    straight: Float,
+    follow: Callable[[Float], Float],
+) -> tuple[Float, Float, Float]:
+    """Return the echo level in dB, the sheets, and where ligaments stand steep."""
     spacing = texture.grid.spacing_mm
     skin, fat, gland, retro, muscle = below  # each: 1 below the layer of that name
     in_fat = skin * (1 - fat) + gland * (1 - retro)
     in_gland = fat * (1 - gland)
     in_muscle = retro * (1 - muscle)
-    mottle = follow(texture.smooth(_MOTTLE, 4.0, 2.0, _ELEVATIONAL_MM))
-    patch = follow(texture.smooth(_MOTTLE + 1, 1.6, 0.7, _ELEVATIONAL_MM))
-    fade = follow(texture.smooth(_FADE, 6.0, 2.5, _ELEVATIONAL_MM))
 
-    islands = follow(texture.smooth(_ISLAND, 5.0, 2.4, _ELEVATIONAL_MM))
-    cut = float(np.sqrt(2) * _erfinv(1 - 2 * anatomy.islands))
-    island = smoothstep(islands, cut - 0.12, cut + 0.12) * in_gland
+    def draw(key: int, lateral_mm: float, axial_mm: float) -> Float:
+        return follow(texture.smooth(key, lateral_mm, axial_mm, _ELEVATIONAL_MM))
+
+    mottle, patch = draw(_MOTTLE, 4.0, 2.0), draw(_MOTTLE + 1, 1.6, 0.7)
+    strand = draw(_MOTTLE + 2, 3.2, 0.45)
+    fade, scatter = draw(_FADE, 6.0, 2.5), draw(_FADE + 1, 2.2, 1.0)
+
+    islands = draw(_ISLAND, 5.0, 2.2) + 0.3 * patch + 0.2 * strand
+    cut = 1.06 * float(np.sqrt(2) * _erfinv(1 - 2 * anatomy.islands))
+    island = smoothstep(islands, cut - 0.45, cut + 0.35) * in_gland
     fatty = np.clip(in_fat + island, 0, 1)
     glandular = in_gland - island
 
     echo = (1 - skin) * np.float32(-2)
-    echo += fatty * (np.float32(anatomy.fat_db) + 1.0 * mottle + 0.6 * patch)
-    echo += glandular * (2.2 * mottle + 1.6 * patch)
-    echo += in_muscle * (np.float32(anatomy.muscle_db) + 1.0 * mottle)
-    echo += muscle * np.float32(-24)
+    echo += fatty * (np.float32(anatomy.fat_db) + 1.2 * mottle + 0.8 * patch + 1.4 * strand)
+    echo += glandular * (2.0 * mottle + 1.6 * patch + 2.2 * strand)
+    echo += in_muscle * (np.float32(anatomy.muscle_db) + 1.2 * mottle + 2.4 * strand)
+    echo += muscle * (np.float32(anatomy.muscle_db - 6) + 2.0 * mottle + 2.0 * strand)
 
     # Septa in fat and in the gland; Cooper's ligaments run steeper and cast shadows.
-    septa, facing = ridges(
-        follow(texture.smooth(_SEPTA, 9.0, 2.2, _ELEVATIONAL_MM)), 0.09 / spacing
-    )
-    fine, fine_facing = ridges(
-        follow(texture.smooth(_SEPTA + 1, 5.0, 1.1, _ELEVATIONAL_MM)), 0.07 / spacing
-    )
-    ligament, ligament_facing = ridges(
-        follow(texture.smooth(_LIGAMENT, 8.0, 6.0, _ELEVATIONAL_MM)), 0.16 / spacing
-    )
-    present = smoothstep(fade, -0.6, 0.8)
-    other = smoothstep(-fade, -0.6, 0.8)
-    soft = in_fat + 0.45 * in_gland
+    septa, facing = ridges(draw(_SEPTA, 9.0, 2.0), 0.07 / spacing)
+    fine, fine_facing = ridges(draw(_SEPTA + 1, 5.0, 0.9), 0.06 / spacing)
+    ligament, ligament_facing = ridges(draw(_LIGAMENT, 8.0, 5.0), 0.15 / spacing)
+    present, other = smoothstep(fade, -0.6, 0.9), smoothstep(-fade, -0.6, 0.9)
+    broken = smoothstep(scatter, -1.2, 0.9)
+    soft = in_fat + 0.5 * in_gland
     strength = np.float32(anatomy.septa)
-    specular = strength * 1.0 * septa * facing**3 * present * soft
-    specular += strength * 0.5 * fine * fine_facing**3 * other * (0.6 * in_fat + 0.8 * in_gland)
-    specular += strength * 0.5 * ligament * ligament_facing**2 * soft * other
-    lift = np.clip(0.6 * septa * present + ligament * other, 0, 1) * in_fat
-    echo += lift * np.float32(-0.8 * anatomy.fat_db)
+    specular = strength * 0.85 * septa * facing**3 * present * broken * soft
+    specular += strength * 0.5 * fine * fine_facing**3 * broken * (0.5 * in_fat + 0.9 * in_gland)
+    specular += strength * 0.45 * ligament * ligament_facing**2 * soft * other
+    lift = np.clip(0.7 * septa * present * broken + ligament * other, 0, 1) * in_fat
+    echo += lift * np.float32(-0.75 * anatomy.fat_db)
     steep = ligament * other * (1 - ligament_facing) * (in_fat + 0.3 * in_gland)
 
-    striae, striae_facing = ridges(
-        follow(texture.smooth(_MUSCLE, 14.0, 0.9, _ELEVATIONAL_MM)), 0.07 / spacing
-    )
-    run = smoothstep(follow(texture.smooth(_MUSCLE + 1, 8.0, 1.6, _ELEVATIONAL_MM)), -0.4, 1.0)
-    specular += np.float32(anatomy.striation) * 0.7 * striae * striae_facing**2 * run * in_muscle
-    echo += in_muscle * striae * run * np.float32(5)
+    striae, striae_facing = ridges(draw(_MUSCLE, 14.0, 0.8), 0.07 / spacing)
+    run = smoothstep(draw(_MUSCLE + 1, 7.0, 1.4), -0.6, 1.0) * (0.3 + 0.7 * broken)
+    deep = in_muscle + 0.5 * muscle
+    specular += np.float32(anatomy.striation) * 0.6 * striae * striae_facing**2 * run * deep
+    echo += deep * striae * run * np.float32(5)
 
-    # The borders themselves are sheets: skin's two faces, the mammary and the pectoral fascia.
-    depths = [0.15, *anatomy.borders_mm()]
-    for depth, width, peak in zip(
-        depths, (0.14, 0.12, 0.10, 0.10, 0.13, 0.16), (3.0, 1.3, 0.7, 0.5, 1.6, 2.2), strict=True
-    ):
+    # The borders are sheets too: the skin's two faces, the mammary and pectoral fascia, and at
+    # the bottom the pleura; none is equally bright all along.
+    patchy = 0.35 + 0.65 * broken
+    sheets = (
+        (0.15, 0.14, 3.0),
+        *zip(anatomy.borders_mm(), _SHEET_WIDTHS, _SHEET_PEAKS, strict=True),
+    )
+    for depth, width, peak in sheets:
         profile = np.exp(-0.5 * ((straight - np.float32(depth)) / np.float32(width)) ** 2)
-        specular += np.float32(peak) * profile
+        specular += np.float32(peak) * profile * (1.0 if depth < 0.2 else patchy)
     return echo, specular, steep
 
 
@@ -207,20 +218,28 @@ def _contact(anatomy: Anatomy, grid: Grid) -> Float:
     x = grid.x() / np.float32(grid.width_mm)
     edge = smoothstep(x if anatomy.contact_db > 0 else 1 - x, 0.78, 1.0)
     top = grid.z() < anatomy.skin_mm
-    return np.float32(abs(anatomy.contact_db) / anatomy.skin_mm) * edge * top
+    result: Float = np.float32(abs(anatomy.contact_db) / anatomy.skin_mm) * edge * top
+    return result
 
 
-def _add_rib(anatomy, texture, straight, echo, specular, loss):
+def _add_rib(
+    anatomy: Anatomy,
+    texture: Texture,
+    straight: Float,
+    echo: Float,
+    specular: Float,
+    loss: Float,
+) -> None:
     """Draw a rib's bright front and let nothing through it, in place."""
     grid = texture.grid
     rng = texture.rng(_BORDER + 9)
     half_width, half_height = float(rng.uniform(4, 7)), float(rng.uniform(2, 3.5))
-    top = anatomy.borders_mm()[-1] + 0.5
+    top = anatomy.borders_mm()[-1] - 1.5
     u = (grid.x() - np.float32(anatomy.rib_mm)) / np.float32(half_width)
     v = (straight - np.float32(top + half_height)) / np.float32(half_height)
     radius = np.sqrt(u * u + v * v)
     front = np.exp(-0.5 * ((radius - 1) * np.float32(half_height / 0.18)) ** 2) * (v < 0)
-    specular += 3.0 * front * (1 - u * u).clip(0, 1)
+    specular += 1.8 * front * (1 - u * u).clip(0, 1)
     inside = radius < 1
     echo[inside] = -20
     loss += inside * np.float32(8)

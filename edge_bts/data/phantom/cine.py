@@ -11,7 +11,7 @@ import numpy as np
 from edge_bts.data.phantom.acoustics import Scatterers, form
 from edge_bts.data.phantom.anatomy import build
 from edge_bts.data.phantom.grid import Float, Grid, Texture, elevational_weights, warp
-from edge_bts.data.phantom.lesion import insert, place
+from edge_bts.data.phantom.insertion import insert, place
 from edge_bts.data.phantom.scene import (
     NOISE_KEY,
     SCATTERER_KEY,

@@ -53,7 +53,7 @@ class Grid:
         return self.width * self.spacing_mm
 
     def x(self) -> Float:
-        """Lateral position of the pixel centres in mm, 1 x columns; 0 is the picture's left edge."""
+        """Lateral position of the pixel centres in mm, 1 x columns; the picture starts at 0."""
         columns = np.arange(self.shape[1], dtype=np.float32) - self.margin
         return ((columns + 0.5) * self.spacing_mm)[None, :]
 
@@ -200,7 +200,7 @@ def ridges(field: Float, width_px: float) -> tuple[Float, Float]:
 
 def warp(array: Float, columns: Float, rows: Float) -> Float:
     """Return ``array`` sampled at (``rows``, ``columns``) in pixels, bilinear, edges mirrored."""
-    result: Float = cv2.remap(
+    sampled = cv2.remap(
         array, columns, rows, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
-    return result
+    return np.asarray(sampled, np.float32)

@@ -11,7 +11,8 @@ import numpy as np
 from edge_bts.data.phantom.acoustics import Scanner, Scatterers, form
 from edge_bts.data.phantom.anatomy import Anatomy, build
 from edge_bts.data.phantom.grid import Grid, Texture, UInt8
-from edge_bts.data.phantom.lesion import Lesion, insert, place
+from edge_bts.data.phantom.insertion import insert, place
+from edge_bts.data.phantom.lesion import Lesion
 from edge_bts.errors import InputError
 
 __all__ = [
