@@ -1,6 +1,181 @@
+"""``edge-bts eval``: a model's figures on a part of a data set."""
+
 from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_bts.cli import _options as opt
 
-def register(app: typer.Typer) -> None: ...
+if TYPE_CHECKING:
+    from edge_bts.data import Dataset, Sample
+    from edge_bts.evaluate import Report
+    from edge_bts.runtime import Segmenter
+
+
+class Part(str, Enum):
+    """Which images to evaluate on."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("eval")(evaluate)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Bundle (NAME.ebts) or checkpoint.")],
+    data: opt.Data,
+    split: opt.SplitFile = None,
+    part: Annotated[
+        Part, typer.Option(help="Part of the split; all: every image, without a split.")
+    ] = Part.test,
+    layout: Annotated[str, typer.Option(help="auto, busi, busbra, datasetb or plain.")] = "auto",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Report to write (JSON).")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Instead of the model's own, chosen on validation.")
+    ] = None,
+    min_area: Annotated[
+        int, typer.Option(min=0, help="Pixels up to which a find on a normal is forgiven.")
+    ] = 0,
+    backend: Annotated[
+        str, typer.Option(help="Of a bundle: auto, openvino or onnxruntime.")
+    ] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="Of a bundle: int8, fp16 or fp32, as far as it holds it.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of a checkpoint: cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Threads inside one inference.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Evaluate this many images, evenly drawn.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report instead of the table.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
+) -> None:
+    """Score a bundle or a checkpoint in source geometry, with bootstrap intervals.
+
+    The test part is for reporting; epoch and threshold are chosen on validation.
+    """
+    import json
+
+    from edge_bts.cli._data import refuse_existing
+    from edge_bts.data import open_dataset
+    from edge_bts.evaluate import evaluate as run
+    from edge_bts.files import write_json
+
+    if output is not None:
+        refuse_existing(output, force)
+    _check_threshold(threshold)
+    dataset = open_dataset(data, layout)
+    samples, split_hash = _samples(dataset, split, part)
+    segmenter, trained_on = _open(model, backend, precision, device, threads)
+    _warn_of_leak(trained_on, (dataset.name, split_hash))
+    report = run(
+        segmenter,
+        samples if limit is None else _evenly(samples, limit),
+        threshold=threshold,
+        min_area_px=min_area,
+        seed=seed,
+        progress=True,
+        dataset=dataset.name,
+        part=part.value,
+        split_hash=split_hash,
+    )
+    content = report.model_dump(mode="json")
+    if output is not None:
+        write_json(output, content)
+    if as_json:
+        print(json.dumps(content, indent=2, sort_keys=True))
+    else:
+        _print(report, output)
+
+
+def _check_threshold(threshold: float | None) -> None:
+    from edge_bts.errors import InputError
+
+    if threshold is not None and not 0 < threshold < 1:
+        raise InputError(f"Expected --threshold between 0 and 1, but got {threshold}.")
+
+
+def _samples(dataset: Dataset, split: Path | None, part: Part) -> tuple[list[Sample], str]:
+    """Return the samples of the part and the hash of the split, empty without one."""
+    from edge_bts.data import load_split, make_split, select
+    from edge_bts.errors import InputError
+
+    if part is Part.all:
+        if split is not None:
+            raise InputError(
+                f"Expected --part train, val or test with --split {split}, but got all, which "
+                "takes every image of the folder; leave one of the two out."
+            )
+        return list(dataset.samples), ""
+    chosen = make_split(dataset, seed=0) if split is None else load_split(split)
+    return select(dataset, chosen, part.value), chosen.hash
+
+
+def _open(
+    model: Path, backend: str, precision: str | None, device: str, threads: int | None
+) -> tuple[Segmenter, tuple[str, str]]:
+    """Return the segmenter, and the data set and the hash of the split it was trained on."""
+    from edge_bts.errors import InputError
+    from edge_bts.runtime import BACKENDS, open_bundle, open_checkpoint
+
+    if backend not in ("auto", *BACKENDS):
+        raise InputError(f"Expected --backend auto, {', '.join(BACKENDS)}, but got {backend!r}.")
+    if model.is_dir():
+        from edge_bts.bundle import open_bundle_folder
+
+        segmenter = open_bundle(model, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
+        provenance = open_bundle_folder(model).manifest.provenance
+        return segmenter, (provenance.dataset, provenance.split_hash)
+    if backend not in ("auto", "torch") or precision not in (None, "fp32"):
+        raise InputError(
+            f"Expected a bundle for --backend {backend} and --precision {precision or 'fp32'}, but "
+            f"{model} is no folder; a checkpoint runs in torch and fp32: export it for others."
+        )
+    segmenter = open_checkpoint(model, device=device, threads=threads)
+    from edge_bts.models import checkpoint_info
+
+    info = checkpoint_info(model)
+    return segmenter, (info.dataset, info.split_hash)
+
+
+def _warn_of_leak(trained_on: tuple[str, str], evaluated_on: tuple[str, str]) -> None:
+    """Say so where test images may be training images: same data, not the same split."""
+    (trained, trained_split), (evaluated, split) = trained_on, evaluated_on
+    if trained == evaluated and (trained_split != split or not split):
+        print(
+            f"edge-bts: note: the model was trained on {trained}, split "
+            f"{trained_split[:12] or 'unknown'}, and is evaluated on {split[:12] or 'all of it'}: "
+            "images that it was trained on may be among these.",
+            file=sys.stderr,
+        )
+
+
+def _evenly(samples: list[Sample], limit: int) -> list[Sample]:
+    count = min(limit, len(samples))
+    return [samples[index * len(samples) // count] for index in range(count)]
+
+
+def _print(report: Report, output: Path | None) -> None:
+    from rich.console import Console
+
+    from edge_bts.evaluate import render_table
+
+    console = Console(highlight=False)
+    console.print(render_table(report))
+    if output is not None:
+        console.print(f"report  {output}", soft_wrap=True, markup=False)

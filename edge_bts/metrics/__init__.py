@@ -15,9 +15,11 @@ from edge_bts.metrics.intervals import (
 from edge_bts.metrics.overlap import PixelCounts, dice, iou, pixel_counts, precision, recall
 from edge_bts.metrics.report import (
     LESION_SIZES,
+    FalsePositives,
     ImageRow,
     Score,
     Summary,
+    false_positives,
     lesion_size,
     score_image,
     summarise,
@@ -27,6 +29,7 @@ from edge_bts.metrics.surface import assd, hd95, surface_distances
 __all__ = [
     "LESION_SIZES",
     "Difference",
+    "FalsePositives",
     "ImageRow",
     "PixelCounts",
     "Score",
@@ -35,6 +38,7 @@ __all__ = [
     "bootstrap_ci",
     "bootstrap_ratio_ci",
     "dice",
+    "false_positives",
     "hd95",
     "iou",
     "lesion_size",

@@ -87,14 +87,6 @@ class Score(BaseModel):
     high: float | None
     n: int
 
-    def __str__(self) -> str:
-        """Return ``0.812 [0.790, 0.834]``."""
-        digits = 3 if abs(self.value) < 10 else 1
-        text = f"{self.value:.{digits}f}"
-        if self.low is None or self.high is None:
-            return text
-        return f"{text} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-
 
 class Summary(BaseModel):
     """Scores over the lesion images of a set or of a part of it.
@@ -114,6 +106,16 @@ class Summary(BaseModel):
     missed: int
     empty: int
     scores: dict[str, Score]
+
+
+class FalsePositives(BaseModel):
+    """Images without lesion: ``rate`` is the share of them in which one is predicted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: int
+    groups: int
+    rate: Score
 
 
 def lesion_size(share: float) -> Size | None:
@@ -171,7 +173,7 @@ def summarise(rows: Iterable[ImageRow], *, resamples: int = 2000, seed: int = 0)
     for name, ratio in _QUANTITIES.items():
         having = [(row, pair) for row in lesions if (pair := ratio(row)) is not None]
         if having:
-            scores[name] = ratio_score(
+            scores[name] = _score(
                 [pair for _, pair in having], [row.group for row, _ in having], resamples, seed
             )
     return Summary(
@@ -183,7 +185,19 @@ def summarise(rows: Iterable[ImageRow], *, resamples: int = 2000, seed: int = 0)
     )
 
 
-def ratio_score(
+def false_positives(
+    rows: Iterable[ImageRow], *, resamples: int = 2000, seed: int = 0
+) -> FalsePositives | None:
+    """Count predictions on the rows without a lesion; None if there are no such rows."""
+    normals = [row for row in rows if not row.target_px]
+    if not normals:
+        return None
+    groups = [row.group for row in normals]
+    rate = _score([(float(row.predicted), 1.0) for row in normals], groups, resamples, seed)
+    return FalsePositives(images=len(normals), groups=len(set(groups)), rate=rate)
+
+
+def _score(
     pairs: Sequence[tuple[float, float]], groups: Sequence[str], resamples: int, seed: int
 ) -> Score:
     """Score ``sum(first) / sum(second)`` of a pair an image; second = 1 makes it the mean."""
