@@ -24,7 +24,7 @@ from edge_bts.data.phantom.grid import Float, Grid, Tissue, UInt8
 __all__ = ["SOUND_MM_PER_US", "Scanner", "Scatterers", "display", "focus", "form", "speckle"]
 
 SOUND_MM_PER_US = 1.54
-_ZONES = 6
+_ZONES = 8
 _BLUR_ROWS = 4
 _SIGMAS_PER_FWHM = 2.3548
 _CLUTTER = 0.018  # side lobes: amplitude that leaks in from the neighbourhood, about -35 dB

@@ -19,7 +19,7 @@ from edge_bts.data.phantom.grid import Float, Grid, Texture, Tissue, ridges, smo
 __all__ = ["Anatomy", "build"]
 
 # Keys of the random maps: each names one independent stream.
-_BORDER, _SEPTA, _LIGAMENT, _FADE, _PHASE, _GLAND, _ISLAND, _MUSCLE, _MOTTLE = range(10, 100, 10)
+_BORDER, _SEPTA, _LIGAMENT, _FADE, _PHASE, _ISLAND, _MUSCLE, _MOTTLE = range(10, 90, 10)
 _ELEVATIONAL_MM = 4.0
 
 # dB / cm / MHz, one way: skin, fat, gland, retromammary fat, muscle, chest wall.

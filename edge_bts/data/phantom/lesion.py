@@ -88,9 +88,7 @@ class Lesion:
             height_mm=lesion.height_mm * limit,
             thickness_mm=lesion.thickness_mm * limit,
         )
-        # Spiculations reach beyond the ellipse; the frame is kept clear of them too.
-        reach = lesion.reach
-        half_w, half_h = 0.5 * lesion.width_mm * reach, 0.5 * lesion.height_mm * reach
+        half_w, half_h = lesion.reach_mm
         borders = anatomy.borders_mm()
         top, bottom = borders[0] + half_h + 0.5, grid.depth_mm - half_h - 1.0
         # Most masses arise in the gland, some in fat.
@@ -104,9 +102,13 @@ class Lesion:
         )
 
     @property
-    def reach(self) -> float:
-        """Largest radius of the contour against the ellipse's."""
-        return float(self.radii().max())
+    def reach_mm(self) -> tuple[float, float]:
+        """How far the contour goes from the centre, lateral and axial, spiculations included."""
+        angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
+        u = 0.5 * self.width_mm * self.radii() * np.cos(angle)
+        v = 0.5 * self.height_mm * self.radii() * np.sin(angle)
+        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
+        return float(np.abs(u * cos - v * sin).max()), float(np.abs(u * sin + v * cos).max())
 
     def radii(self) -> Float:
         """Return the contour's radius against the ellipse's at 720 even angles, float32."""

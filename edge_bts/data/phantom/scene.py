@@ -169,14 +169,21 @@ def _other_view(lesion: Lesion, rng: np.random.Generator, grid: Grid) -> Lesion:
     """Return the lesion as another plane through it shows it."""
     scale, squeeze = float(rng.uniform(0.85, 1.0)), float(rng.uniform(0.9, 1.0))
     turn = float(rng.uniform(0, 2 * np.pi))
-    half = min(0.5 * lesion.width_mm * lesion.reach + 1.0, 0.5 * grid.width_mm)
-    return dataclasses.replace(
+    turned = dataclasses.replace(
         lesion,
-        x_mm=float(rng.uniform(half, grid.width_mm - half)),
         width_mm=lesion.width_mm * scale * squeeze,
         height_mm=lesion.height_mm * scale,
         harmonics=tuple((a, p + turn * k) for k, (a, p) in enumerate(lesion.harmonics, start=2)),
-        spikes=tuple((at + turn, length, wide) for at, length, wide in lesion.spikes),
+        spikes=tuple((at - turn, length, wide) for at, length, wide in lesion.spikes),
+    )
+    half_w, half_h = turned.reach_mm
+    side = min(half_w + 1.0, 0.5 * grid.width_mm)
+    return dataclasses.replace(
+        turned,
+        x_mm=float(rng.uniform(side, grid.width_mm - side)),
+        z_mm=float(
+            np.clip(turned.z_mm, half_h + 2.0, max(grid.depth_mm - half_h - 1.0, half_h + 2))
+        ),
     )
 
 
