@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,16 @@ def test_progress_is_plain_lines_off_a_terminal(
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "evaluating: 12 of 12 images"
     assert len(lines) == 10
+
+
+def test_needs_no_torch() -> None:
+    """Evaluation and measures import neither torch nor SciPy: a device install has none."""
+    code = (
+        "import sys, edge_bts.evaluate, edge_bts.measure;"
+        "print(sorted({'torch', 'scipy', 'nncf', 'onnx'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture

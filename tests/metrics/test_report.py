@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_bts.metrics import (
+    LESION_SIZES,
     ImageRow,
     PixelCounts,
     bootstrap_ci,
@@ -102,3 +104,16 @@ def test_one_image_has_no_interval() -> None:
 def test_size_classes(share: float, size: str | None) -> None:
     """Sizes are fixed shares of the image, lower limits included."""
     assert lesion_size(share) == size
+
+
+@pytest.mark.realdata
+def test_size_classes_are_near_the_tertiles_of_busi(real_data: Path) -> None:
+    """Each size class holds between a quarter and two fifths of the lesions of BUSI."""
+    from edge_bts.data import open_dataset
+
+    samples = open_dataset(real_data / "Dataset_BUSI_with_GT").samples
+    lesions = [sample for sample in samples if sample.category != "normal"]
+    sizes = [lesion_size(sample.read()[1].mean()) for sample in lesions]
+    assert len(sizes) == 647
+    for size in LESION_SIZES:
+        assert 0.25 < sizes.count(size) / len(sizes) < 0.4, size
