@@ -1,0 +1,176 @@
+"""The record of a run: one entry a frame and component, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edge_bts import __version__
+from edge_bts.measure import Component
+from edge_bts.runtime.inputs import Frame
+from edge_bts.runtime.segmenter import Result
+
+__all__ = [
+    "CSV_FIELDS",
+    "ComponentRecord",
+    "FrameRecord",
+    "InputRecord",
+    "Problem",
+    "RunRecord",
+    "frame_record",
+    "to_csv",
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ComponentRecord(_Model):
+    """A connected part of a mask; diameters and the box in pixels of the source."""
+
+    area_px: int
+    area_mm2: float | None
+    longest_px: float
+    orthogonal_px: float
+    longest_mm: float | None
+    orthogonal_mm: float | None
+    bbox: tuple[int, int, int, int]
+
+
+class FrameRecord(_Model):
+    """One frame; ``time_s`` of a video alone. Areas of all components are summed."""
+
+    frame: int
+    time_s: float | None
+    height: int
+    width: int
+    present: bool
+    area_px: int
+    area_mm2: float | None
+    components: list[ComponentRecord]
+    times_ms: dict[str, float]
+
+
+class InputRecord(_Model):
+    """One image or video, with its outputs relative to the folder of the run."""
+
+    input: str
+    kind: Literal["image", "video"]
+    masks: str
+    overlay: str | None
+    spacing_mm: float | None
+    frames: list[FrameRecord]
+    notes: list[str] = []
+
+
+class Problem(_Model):
+    """An input that was skipped, and why."""
+
+    input: str
+    reason: str
+
+
+class RunRecord(_Model):
+    """``measurements.json``."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["edge-bts.run"] = "edge-bts.run"
+    notice: str = "Research software, not a medical device."
+    edge_bts_version: str = __version__
+    segmenter: dict[str, Any]
+    inputs: list[InputRecord]
+    problems: list[Problem]
+
+
+CSV_FIELDS = (
+    "input",
+    "frame",
+    "time_s",
+    "height",
+    "width",
+    "spacing_mm",
+    "present",
+    "component",
+    "area_px",
+    "area_mm2",
+    "longest_px",
+    "orthogonal_px",
+    "longest_mm",
+    "orthogonal_mm",
+    "left",
+    "top",
+    "box_width",
+    "box_height",
+    "preprocess_ms",
+    "inference_ms",
+    "postprocess_ms",
+)
+"""The columns of ``measurements.csv``; a frame without a lesion has one row, component 0."""
+
+
+def frame_record(frame: Frame, result: Result) -> FrameRecord:
+    """Put down what one frame gave."""
+    parts = result.components
+    area_mm2 = None if result.spacing_mm is None else sum(part.area_mm2 or 0.0 for part in parts)
+    return FrameRecord(
+        frame=frame.index,
+        time_s=frame.time_s,
+        height=result.height,
+        width=result.width,
+        present=result.present,
+        area_px=sum(part.area_px for part in parts),
+        area_mm2=area_mm2,
+        components=[_component(part) for part in parts],
+        times_ms=result.times_ms,
+    )
+
+
+def to_csv(record: RunRecord) -> str:
+    """Return the table of a run, RFC 4180 with a header; empty cells where nothing is known."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_FIELDS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    for source in record.inputs:
+        for frame in source.frames:
+            writer.writerows(_rows(source, frame))
+    return stream.getvalue()
+
+
+def _rows(source: InputRecord, frame: FrameRecord) -> list[dict[str, Any]]:
+    shared = {
+        "input": source.input,
+        "frame": frame.frame,
+        "time_s": _round(frame.time_s, 4),
+        "height": frame.height,
+        "width": frame.width,
+        "spacing_mm": source.spacing_mm,
+        "present": int(frame.present),
+        "component": 0,
+    } | {f"{stage}_ms": _round(value, 3) for stage, value in frame.times_ms.items()}
+    return [
+        shared
+        | {
+            "component": number,
+            "area_px": part.area_px,
+            "area_mm2": _round(part.area_mm2, 3),
+            "longest_px": _round(part.longest_px, 2),
+            "orthogonal_px": _round(part.orthogonal_px, 2),
+            "longest_mm": _round(part.longest_mm, 3),
+            "orthogonal_mm": _round(part.orthogonal_mm, 3),
+        }
+        | dict(zip(("left", "top", "box_width", "box_height"), part.bbox, strict=True))
+        for number, part in enumerate(frame.components, 1)
+    ] or [shared]
+
+
+def _component(part: Component) -> ComponentRecord:
+    names = ComponentRecord.model_fields
+    return ComponentRecord.model_validate({name: getattr(part, name) for name in names})
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,207 @@
+"""Frame in, mask out: geometry, one network, geometry back, and what is measured on the mask."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_bts import geometry
+from edge_bts.errors import InputError
+from edge_bts.measure import Component, components
+from edge_bts.runtime.backend import Backend
+
+__all__ = ["Result", "Segmenter", "check_spacing", "to_gray"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one frame gave, in source geometry (the pixels that came in).
+
+    Attributes:
+        mask: uint8 H x W, 1 on lesion.
+        probability: float32 H x W in [0, 1].
+        components: The connected parts of the mask, largest first.
+        spacing_mm: Millimetres per pixel as given; None where unknown.
+        times_ms: Milliseconds of ``preprocess`` (gray, letterbox, normalise), ``inference`` (the
+            backend alone) and ``postprocess`` (back to source, threshold, components).
+    """
+
+    mask: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    components: tuple[Component, ...]
+    spacing_mm: float | None
+    times_ms: dict[str, float]
+
+    @property
+    def present(self) -> bool:
+        """Whether any pixel is lesion."""
+        return bool(self.components)
+
+    @property
+    def height(self) -> int:
+        """Rows of the frame."""
+        return int(self.mask.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns of the frame."""
+        return int(self.mask.shape[1])
+
+
+@dataclass
+class Segmenter:
+    """A network with everything it needs to take frames as they come.
+
+    One thread at a time may use it.
+
+    Attributes:
+        backend: What runs the network.
+        imgsz: Side of the square that the network sees, in pixels.
+        mean: Subtracted from ``v/255``.
+        std: Divided by.
+        threshold: At or above this probability a pixel is lesion; in (0, 1).
+        name: Of the bundle or checkpoint.
+        notes: What the caller should know, such as a fallback to another backend.
+    """
+
+    backend: Backend
+    imgsz: int
+    mean: float
+    std: float
+    threshold: float = 0.5
+    name: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.threshold < 1.0:
+            raise InputError(
+                f"Expected a threshold between 0 and 1, but got {self.threshold}; "
+                "0.5 is the middle."
+            )
+        if self.backend.imgsz not in (None, self.imgsz):
+            raise InputError(
+                f"Expected a network for {self.imgsz} pixels, but this one takes "
+                f"{self.backend.imgsz}; the description and the network do not belong together."
+            )
+
+    @property
+    def precision(self) -> str:
+        """``fp32``, ``fp16`` or ``int8``."""
+        return self.backend.precision
+
+    def describe(self) -> dict[str, Any]:
+        """Say what runs, JSON-able: name, backend, version, precision, threads, geometry."""
+        return {
+            "name": self.name,
+            "backend": self.backend.name,
+            "backend_version": self.backend.version,
+            "precision": self.precision,
+            "threads": self.backend.threads,
+            "geometry": geometry.BACKEND,
+            "imgsz": self.imgsz,
+            "threshold": self.threshold,
+            "notes": list(self.notes),
+        }
+
+    def probability(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the probability of lesion for every pixel of the frame.
+
+        Args:
+            frame: uint8, H x W gray, or H x W x 3 (BGR) or x 4 (BGRA) as OpenCV reads them.
+
+        Returns:
+            float32 H x W in [0, 1].
+
+        Raises:
+            InputError: Another dtype or shape.
+        """
+        gray = to_gray(frame)
+        return self._back(self.backend.infer(self._prepare(gray)), gray)
+
+    def segment(self, frame: NDArray[np.uint8], spacing_mm: float | None = None) -> Result:
+        """Segment one frame and measure what was found.
+
+        Args:
+            frame: As for :meth:`probability`.
+            spacing_mm: Millimetres per pixel of the frame, the same in both directions; None
+                leaves all measures in pixels.
+
+        Raises:
+            InputError: Another dtype or shape, or a spacing that is not a positive number.
+        """
+        check_spacing(spacing_mm)
+        started = time.perf_counter()
+        gray = to_gray(frame)
+        image = self._prepare(gray)
+        prepared = time.perf_counter()
+        output = self.backend.infer(image)
+        inferred = time.perf_counter()
+        probability = self._back(output, gray)
+        mask = geometry.threshold(probability, self.threshold)
+        parts = tuple(components(mask, spacing_mm))
+        ended = time.perf_counter()
+        times = {
+            "preprocess": (prepared - started) * 1e3,
+            "inference": (inferred - prepared) * 1e3,
+            "postprocess": (ended - inferred) * 1e3,
+        }
+        return Result(mask, probability, parts, spacing_mm, times)
+
+    def _prepare(self, gray: NDArray[np.uint8]) -> NDArray[np.float32]:
+        square = geometry.letterbox(gray, self.imgsz)
+        return geometry.normalise(square, self.mean, self.std)[np.newaxis, np.newaxis]
+
+    def _back(self, output: NDArray[np.float32], gray: NDArray[np.uint8]) -> NDArray[np.float32]:
+        box = geometry.plan(gray.shape[0], gray.shape[1], self.imgsz)
+        return geometry.to_source(output[0, 0], box)
+
+
+def check_spacing(spacing_mm: float | None) -> None:
+    """Refuse a spacing that is neither None nor a positive number.
+
+    Raises:
+        InputError: It is not.
+    """
+    if spacing_mm is not None and not (math.isfinite(spacing_mm) and spacing_mm > 0):
+        raise InputError(
+            f"Expected a spacing above 0 mm per pixel, but got {spacing_mm}; "
+            "leave it out where it is unknown."
+        )
+
+
+def to_gray(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the frame as uint8 H x W: itself if it is gray, else the luma of BGR or BGRA.
+
+    Equal channels, as gray images are often stored, come back as they are.
+
+    Raises:
+        InputError: Not a uint8 array of H x W, H x W x 3 or H x W x 4, or an empty one.
+    """
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.size == 0:
+        what = (
+            f"{frame.dtype} {frame.shape}"
+            if isinstance(frame, np.ndarray)
+            else type(frame).__name__
+        )
+        raise InputError(
+            f"Expected a frame uint8 H x W (or H x W x 3 BGR, x 4 BGRA), but got {what}; "
+            "convert it first, e.g. with cv2.imread(path, cv2.IMREAD_GRAYSCALE)."
+        )
+    if frame.ndim == 2:
+        return frame
+    if frame.ndim == 3 and frame.shape[2] == 1:
+        return frame[:, :, 0]
+    if frame.ndim == 3 and frame.shape[2] in (3, 4):
+        import cv2
+
+        code = cv2.COLOR_BGR2GRAY if frame.shape[2] == 3 else cv2.COLOR_BGRA2GRAY
+        return np.asarray(cv2.cvtColor(frame, code), np.uint8)
+    raise InputError(
+        f"Expected a frame H x W, H x W x 3 or H x W x 4, but got {frame.shape}; "
+        "pass one frame at a time."
+    )
