@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ pytestmark = pytest.mark.slow
 
 def tool(name: str) -> str:
     """The path of a program, or a skip that says what is missing."""
-    path = shutil.which(name)
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = shutil.which(name, path=folders)
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path

@@ -1,0 +1,93 @@
+# make demo, make test, make lint: each first makes .venv and installs what is missing.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOG    := $(VENV)/install.log
+STAMP  := $(VENV)/.installed
+CORE   := CMakeLists.txt $(wildcard cmake/*.cmake) $(shell find runtime -name '*.[ch]pp' -o -name CMakeLists.txt)
+CPP    := $(shell find runtime -name '*.[ch]pp')
+
+# make demo COUNT=... SEED=... for a longer or another run; make bench BUNDLE=... for another bundle.
+DEMO   := runs/demo
+SEED   ?= 0
+COUNT  ?= 240
+BUNDLE ?= $(DEMO)/student.ebts
+TESTS  ?= tests
+
+EBTS   := $(BIN)/edge-bts
+RECIPE := --config trainers/recipes/demo.toml --seed $(SEED) --force
+DATA   := --data $(DEMO)/phantoms --split $(DEMO)/split.json
+BENIGN := $(DEMO)/benign/checkpoint.safetensors
+MALIGN := $(DEMO)/malignant/checkpoint.safetensors
+PUPIL  := $(DEMO)/student/checkpoint.safetensors
+
+comma := ,
+say = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
+# Runs a command with its output in the log; the log is shown if the command fails.
+quiet = $(1) >> $(LOG) 2>&1 || { tail -n 40 $(LOG); echo "Failed; all of the output is in $(LOG)."; exit 1; }
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt $(CORE)
+	$(call say,Installing into $(VENV) (a few minutes the first time; log: $(LOG)))
+	@test -x $(BIN)/python || { echo "Making the environment with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@: > $(LOG)
+	@echo "PyTorch: first and alone, so that the build of this machine's index is taken"
+	@$(call quiet,$(BIN)/pip install -c constraints.txt torch)
+	@echo "Build tools: scikit-build-core, nanobind, cmake, ninja"
+	@$(call quiet,$(BIN)/pip install -c constraints.txt scikit-build-core nanobind cmake ninja)
+	@echo "edge-bts with its C++ core, and what training, export, benchmarks and tests need"
+	@$(call quiet,PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -c constraints.txt --no-build-isolation -e ".[dev]")
+	@cd / && $(CURDIR)/$(BIN)/python -c "from edge_bts.geometry import BACKEND; print('Geometry core:', BACKEND)"
+	@touch $@
+
+demo: $(STAMP) ## Distil on phantoms, export INT8, benchmark; about 10 minutes on two cores
+	$(call say,1/8 Simulate $(COUNT) ultrasound images (phantoms: never clinical data))
+	@$(EBTS) data phantom $(DEMO)/phantoms --count $(COUNT) --seed $(SEED) --force
+	$(call say,2/8 Split them into train$(comma) val and test)
+	@$(EBTS) data split $(DEMO)/phantoms --seed $(SEED) -o $(DEMO)/split.json --force
+	$(call say,3/8 Train the teacher of benign lesions)
+	@$(EBTS) train $(RECIPE) $(DATA) --category benign -o $(DEMO)/benign
+	$(call say,4/8 Train the teacher of malignant lesions)
+	@$(EBTS) train $(RECIPE) $(DATA) --category malignant -o $(DEMO)/malignant
+	$(call say,5/8 Distil both into the student)
+	@$(EBTS) distill $(RECIPE) $(DATA) --teachers $(BENIGN) $(MALIGN) -o $(DEMO)/student
+	$(call say,6/8 Quantize to INT8 and write the bundle)
+	@$(EBTS) export $(PUPIL) --int8 $(RECIPE) $(DATA) -o $(BUNDLE)
+	$(call say,7/8 Benchmark against the teacher)
+	@$(EBTS) bench $(BUNDLE) --teacher $(BENIGN) -o $(DEMO)/bench.json --force
+	$(call say,8/8 Segment the phantoms)
+	@$(EBTS) run $(BUNDLE) $(DEMO)/phantoms/images -o $(DEMO)/segmented --force
+	$(call say,Done: bundle $(BUNDLE)$(comma) pictures $(DEMO)/segmented$(comma) figures $(DEMO)/bench.json)
+
+test: $(STAMP) ## Run every test that this machine can run
+	$(call say,Tests)
+	@$(BIN)/pytest -q --durations=5 $(TESTS)
+
+lint: $(STAMP) ## Check style and types; change nothing
+	$(call say,Style: ruff and clang-format)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/clang-format --dry-run -Werror $(CPP)
+	$(call say,Types: mypy --strict)
+	@$(BIN)/python .ci/link_typing.py
+	@$(BIN)/mypy
+
+format: $(STAMP) ## Put the style right
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/clang-format -i $(CPP)
+
+bench: $(STAMP) ## Measure a bundle: make bench BUNDLE=path
+	@test -d $(BUNDLE) || { echo "Expected a bundle at $(BUNDLE), but it is not there; run make demo or pass BUNDLE=path."; exit 2; }
+	@$(EBTS) bench $(BUNDLE)
+
+clean: ## Remove builds and caches; runs/ and .venv stay
+	rm -rf build .typing .pytest_cache .mypy_cache .ruff_cache $(STAMP)
+	find edge_bts trainers export benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

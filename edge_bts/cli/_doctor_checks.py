@@ -1,0 +1,181 @@
+"""The checks of ``edge-bts doctor``; each looks at one thing and says how to mend it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Check", "run_checks"]
+
+# Distribution to module where the two differ.
+_MODULES = {"opencv-python-headless": "cv2"}
+
+# What makes INT8 fast; without one of them it still runs, about as fast as FP32.
+_INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
+_OTHER_FLAGS = ("avx512f", "avx2", "fma", "sse4_1", "asimd", "sve", "bf16", "avx512_bf16")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; ``missing`` means that `run` or `bench` cannot work."""
+
+    group: str
+    name: str
+    state: Literal["ok", "note", "missing"]
+    detail: str
+    mend: str = ""
+
+
+def run_checks() -> list[Check]:
+    """Look at everything; no check raises."""
+    return [*_system(), *_base(), _geometry(), *_backends(), *_extras()]
+
+
+def _system() -> Iterator[Check]:
+    python = f"Python {platform.python_version()} ({platform.python_implementation()})"
+    yield Check("system", "platform", "ok", f"{platform.platform()}, {python}")
+    yield Check("system", "processor", "ok", f"{_processor()}, {os.cpu_count()} cores")
+    flags = _cpu_flags()
+    int8 = [flag for flag in _INT8_FLAGS if flag in flags]
+    found = " ".join([*int8, *(flag for flag in _OTHER_FLAGS if flag in flags)])
+    if flags and not int8:
+        detail = f"{found}; none of {' '.join(_INT8_FLAGS)}: INT8 will gain little speed here"
+        yield Check("system", "instructions", "note", detail)
+    else:
+        yield Check("system", "instructions", "ok", found or "not known on this platform")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _processor() -> str:
+    """The board where the firmware names it (Jetson), else the processor."""
+    board = _read("/proc/device-tree/model").strip("\0 \n")
+    name = re.search(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return board or (name.group(1) if name else platform.processor() or platform.machine())
+
+
+def _cpu_flags() -> set[str]:
+    """x86 calls the line "flags", ARM calls it "Features"."""
+    line = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return set(line.group(1).split()) if line else set()
+
+
+def _requirements() -> dict[str, list[str]] | None:
+    """Names of the required distributions by extra ("" is the base), from the metadata."""
+    try:
+        lines = metadata.requires("edge-bts") or []
+    except metadata.PackageNotFoundError:
+        return None
+    groups: dict[str, list[str]] = {}
+    for line in lines:
+        name = re.match(r"[A-Za-z0-9._-]+", line)
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if name and "python_version" not in line:
+            groups.setdefault(extra.group(1) if extra else "", []).append(name.group())
+    return groups
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _base() -> Iterator[Check]:
+    groups = _requirements()
+    if groups is None:
+        yield Check("base", "edge-bts", "missing", "runs from its sources", "run pip install -e .")
+        return
+    yield Check("base", "edge-bts", "ok", f"{_version('edge-bts')} in {Path(__file__).parents[1]}")
+    for name in groups.get("", []):
+        yield _importable("base", name, _MODULES.get(name, name))
+
+
+def _importable(group: str, distribution: str, module: str) -> Check:
+    version = _version(distribution)
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:
+        # Anything may come out of a broken binary package; the reason belongs in the report.
+        reason = f"version {version} does not import: {error}" if version else "not installed"
+        return Check(group, distribution, "missing", reason, f"run pip install {distribution}")
+    return Check(group, distribution, "ok", version or str(getattr(found, "__version__", "found")))
+
+
+def _geometry() -> Check:
+    try:
+        from edge_bts import _native
+    except (ImportError, OSError) as error:
+        return Check(
+            "geometry",
+            "C++ core",
+            "note",
+            f"not built, NumPy computes the same bits more slowly: {error}",
+            "install a C++17 compiler, then edge-bts again",
+        )
+    if (version := _version("edge-bts")) and _native.__version__ != version:
+        detail = f"is of version {_native.__version__}, the package of {version}"
+        return Check("geometry", "C++ core", "note", detail, "run pip install again")
+    return Check("geometry", "C++ core", "ok", f"{_native.__version__}, {_native.compiler}")
+
+
+def _backends() -> list[Check]:
+    openvino, onnxruntime = _openvino(), _onnxruntime()
+    if openvino.state == "ok" or onnxruntime.state == "ok":
+        return [openvino, onnxruntime]
+    missing = "nothing can run a bundle"
+    return [
+        openvino,
+        onnxruntime,
+        Check("backend", "any", "missing", missing, "run pip install openvino"),
+    ]
+
+
+def _openvino() -> Check:
+    try:
+        import openvino
+
+        devices = ", ".join(openvino.Core().available_devices)
+    except Exception as error:
+        return Check("backend", "openvino", "note", f"does not load: {error}")
+    return Check("backend", "openvino", "ok", f"{_version('openvino')}, devices {devices}")
+
+
+def _onnxruntime() -> Check:
+    try:
+        import onnxruntime
+
+        providers = ", ".join(onnxruntime.get_available_providers())
+    except ImportError:
+        mend = "pip install 'edge-bts[export]'"
+        return Check("backend", "onnxruntime", "note", "not installed, not needed to run", mend)
+    except Exception as error:
+        return Check("backend", "onnxruntime", "note", f"does not load: {error}")
+    return Check("backend", "onnxruntime", "ok", f"{onnxruntime.__version__}, {providers}")
+
+
+def _extras() -> Iterator[Check]:
+    for extra, names in sorted((_requirements() or {}).items()):
+        if extra in ("", "dev"):
+            continue
+        versions = {name: _version(name) for name in dict.fromkeys(names)}
+        absent = [name for name, version in versions.items() if version is None]
+        found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+        if absent:
+            detail = f"without {', '.join(absent)}"
+            yield Check("extra", extra, "note", detail, f"pip install 'edge-bts[{extra}]'")
+        else:
+            yield Check("extra", extra, "ok", found)
