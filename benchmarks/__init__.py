@@ -1,1 +1,10 @@
-""""""
+"""Measure networks the way a device meets them: one frame at a time, interleaved, with the tail.
+
+* :mod:`.complexity`: parameters and multiply-accumulates.
+* :mod:`.settings`: how long, how many, how many threads.
+* :mod:`.rows`: which network in which backend, and the files that each row needs.
+* :mod:`.worker`: the fresh process that each row runs in.
+* :mod:`.interleave`: workers loaded at once, measured in turn.
+* :mod:`.result`: the JSON that a run leaves, and its verdict.
+* :mod:`.report`: the table and the figure made from it.
+"""

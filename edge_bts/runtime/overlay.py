@@ -157,7 +157,7 @@ def _strip(width: int, result: Result) -> NDArray[np.uint8]:
     step = round(36 * scale)
     strip = np.full((step * len(lines) + step // 2, width, 3), _DARK, np.uint8)
     for number, (text, colour) in enumerate(lines):
-        at = (round(0.02 * width), step * (number + 1) - step // 8)
+        at = (round(0.02 * width), step * (number + 1))
         cv2.putText(strip, text, at, _FONT, scale, colour, 1, cv2.LINE_AA)
     return strip
 

@@ -1,0 +1,181 @@
+"""A whole benchmark: plan the rows, measure them, judge the measurement."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_bts import __version__
+from edge_bts.benchmarks.interleave import Measured, measure
+from edge_bts.benchmarks.machine import describe_machine, load_average
+from edge_bts.benchmarks.result import BenchResult, Row, Skipped, latency, ratio
+from edge_bts.benchmarks.rows import PlannedRow, plan_rows
+from edge_bts.benchmarks.settings import BenchSettings
+from edge_bts.bundle import open_bundle_folder
+from edge_bts.errors import MeasurementError
+
+__all__ = ["bench"]
+
+_FRAMES = 4
+
+
+def bench(
+    bundle: str | Path,
+    *,
+    teachers: Sequence[str] = (),
+    student: Path | None = None,
+    settings: BenchSettings | None = None,
+    progress: Callable[[str, float], None] = lambda _text, _share: None,
+) -> BenchResult:
+    """Measure a bundle, and teachers beside it, in one interleaved run.
+
+    Args:
+        bundle: The student's folder ``NAME.ebts``.
+        teachers: Each a checkpoint, a bundle, or ``name:key=value,...`` for untrained weights.
+        student: The checkpoint of the student, for its row in torch.
+        settings: How long, how many threads.
+        progress: Called with what is being done and its share in [0, 1].
+
+    Returns:
+        Figures and verdict. An INVALID measurement is returned, not raised: its figures may
+        still tell why.
+
+    Raises:
+        InputError: A bundle, checkpoint or teacher that cannot be read.
+        MeasurementError: Not one row could be measured.
+    """
+    settings = settings or BenchSettings()
+    opened = open_bundle_folder(bundle)
+    before = load_average()
+    with tempfile.TemporaryDirectory(prefix="edge-bts-bench-") as name:
+        folder = Path(name)
+        progress("make frames and files", 0.0)
+        frames = _frames(folder, settings)
+        rows = plan_rows(opened, teachers, student, folder, settings)
+        sources = {row.label: row.source for row in rows.planned}
+        measured, failed, foreign = measure(sources, frames, settings, progress)
+    skipped = rows.skipped + [Skipped(label=k, reason=v) for k, v in failed.items()]
+    planned = [row for row in rows.planned if row.label in measured]
+    if not planned:
+        raise MeasurementError(
+            "Expected at least one row to be measured, but none could be: "
+            + "; ".join(f"{s.label}: {s.reason}" for s in skipped)
+        )
+    reference = _reference(planned)
+    done = [_row(row, measured, reference, settings) for row in planned]
+    reasons = rows.notes + _reasons(done, foreign, settings)
+    return BenchResult(
+        edge_bts_version=__version__,
+        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        bundle=opened.path.name,
+        bundle_sha256=opened.manifest_sha256,
+        frames=f"{_FRAMES} phantom frames of {settings.width} x {settings.height}, in turn",
+        settings=settings,
+        machine=describe_machine(before, foreign, settings.threads),
+        reference=reference,
+        rows=done,
+        skipped=skipped,
+        verdict="QUICK" if settings.quick else "INVALID" if reasons else "VALID",
+        reasons=reasons,
+    )
+
+
+def _frames(folder: Path, settings: BenchSettings) -> Path:
+    from edge_bts.data.phantom import simulate
+
+    frames = [
+        simulate(settings.seed + n, "benign", height=settings.height, width=settings.width).image
+        for n in range(_FRAMES)
+    ]
+    path = folder / "frames.npy"
+    np.save(path, np.stack(frames))
+    return path
+
+
+def _reference(planned: Sequence[PlannedRow]) -> str | None:
+    """The row that ratios refer to: the student as it is deployed."""
+    students = [row for row in planned if row.role == "student"]
+    order = {"openvino": 0, "onnxruntime": 1, "torch": 2}
+    students.sort(key=lambda r: (r.source.precision == "fp32", order[r.source.backend]))
+    return students[0].label if students else None
+
+
+def _row(
+    row: PlannedRow,
+    measured: dict[str, Measured],
+    reference: str | None,
+    settings: BenchSettings,
+) -> Row:
+    data = measured[row.label]
+    engine, frame = latency(data.all("inference")), latency(data.all("frame"))
+    medians = {stage: _medians(data, stage) for stage in ("inference", "frame")}
+    ratios = {
+        stage: ratio(values, _medians(measured[reference], stage)) if reference else None
+        for stage, values in medians.items()
+    }
+    return Row(
+        label=row.label,
+        role=row.role,
+        network=row.network,
+        trained=row.trained,
+        backend=row.source.backend,
+        backend_version=data.opened["version"],
+        precision=row.source.precision,
+        threads=settings.threads,
+        imgsz=data.opened["imgsz"],
+        complexity=row.complexity,
+        flops=row.complexity.flops if row.complexity else None,
+        file_bytes=row.file_bytes,
+        peak_rss_bytes=data.peak_rss_bytes,
+        idle_rss_bytes=data.opened["idle_rss_bytes"],
+        load_ms=data.opened["load_ms"],
+        warmup_frames=data.warm["frames"],
+        steady=data.warm["steady"],
+        engine=engine,
+        frame=frame,
+        stages_p50_ms={
+            stage: float(np.median(data.all(stage))) for stage in ("preprocess", "postprocess")
+        },
+        fps=1e3 / frame.mean,
+        rounds_engine_p50_ms=medians["inference"],
+        rounds_frame_p50_ms=medians["frame"],
+        engine_ratio=ratios["inference"],
+        frame_ratio=ratios["frame"],
+        details=data.opened["details"],
+        reasons=_row_reasons(data, settings),
+    )
+
+
+def _medians(data: Measured, stage: str) -> list[float]:
+    return [float(np.median(block[stage])) for block in data.rounds]
+
+
+def _row_reasons(data: Measured, settings: BenchSettings) -> list[str]:
+    """Say what the protocol of a publishable figure asks and this row lacks."""
+    times = data.all("frame")
+    asked = BenchSettings()
+    reasons = []
+    if len(times) < asked.frames and sum(times) < asked.seconds * 1e3 * 0.9:
+        reasons.append(
+            f"{len(times)} frames in {sum(times) / 1e3:.1f} s, where {asked.frames} frames or "
+            f"{asked.seconds:g} s are asked"
+        )
+    if settings.warmup_seconds < asked.warmup_seconds:
+        reasons.append(f"warmed up for less than {asked.warmup_seconds:g} s")
+    if not data.warm["steady"]:
+        reasons.append("not steady after warm-up")
+    return reasons
+
+
+def _reasons(rows: Sequence[Row], foreign: float, settings: BenchSettings) -> list[str]:
+    reasons = [f"{row.label}: {reason}" for row in rows for reason in row.reasons]
+    if foreign > settings.foreign_load:
+        reasons.append(
+            f"other processes used {foreign:.0%} of the machine, where "
+            f"{settings.foreign_load:.0%} are allowed"
+        )
+    return reasons

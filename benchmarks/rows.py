@@ -1,0 +1,317 @@
+"""Which network runs in which backend, and the files that each row needs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edge_bts.benchmarks.complexity import Complexity, of_module, of_openvino
+from edge_bts.benchmarks.result import Skipped
+from edge_bts.benchmarks.settings import BenchSettings
+from edge_bts.benchmarks.worker import Source
+from edge_bts.bundle import SUFFIX, Bundle, open_bundle_folder
+from edge_bts.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edge_bts.models import Checkpoint, ModelSpec
+
+__all__ = ["PlannedRow", "Rows", "plan_rows"]
+
+Role = Literal["teacher", "student"]
+_FLOAT_BACKENDS = ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row before it is measured; the files of ``source`` exist by now."""
+
+    label: str
+    role: Role
+    network: str
+    trained: bool
+    source: Source
+    complexity: Complexity | None
+    file_bytes: int
+
+
+class Rows:
+    """Rows and skipped rows, gathered network by network.
+
+    Args:
+        folder: A temporary folder for checkpoints and ONNX files made on the way; it must stay
+            until the rows are measured.
+        settings: Threads and seed.
+    """
+
+    def __init__(self, folder: Path, settings: BenchSettings) -> None:
+        self.planned: list[PlannedRow] = []
+        self.skipped: list[Skipped] = []
+        self.notes: list[str] = []
+        self._folder = folder
+        self._settings = settings
+        self._networks: dict[str, str] = {}
+
+    def add_bundle(self, who: str, role: Role, bundle: Bundle, checkpoint: Path | None) -> None:
+        """Add the rows of a bundle: float and its own precision in both backends, and torch.
+
+        The torch row takes ``checkpoint``, or untrained weights of the network that the manifest
+        names: the speed does not depend on them.
+        """
+        manifest = bundle.manifest
+        spec = _parse_spec(manifest.provenance.model)
+        complexity = self._add_torch(who, role, bundle, checkpoint, spec)
+        if complexity is None:
+            complexity = _count_graph(bundle)
+        network = manifest.provenance.model or manifest.name
+        for precision in dict.fromkeys(("fp32", manifest.precision)):
+            for backend in _FLOAT_BACKENDS:
+                label = f"{who}, {backend} {precision}"
+                name = manifest.models.get("reference" if precision == "fp32" else backend)
+                if name is None:
+                    self._skip(label, f"the bundle holds no {precision} model for {backend}")
+                    continue
+                source = self._source(backend, precision, bundle=str(bundle.path))
+                size = _size(bundle.path / name)
+                self._add(label, role, network, True, source, complexity, size)
+
+    def add_checkpoint(self, who: str, role: Role, path: Path) -> None:
+        """Add the rows of a checkpoint: torch, and its float ONNX in the other two."""
+        if not _is_here("torch"):
+            self._skip(who, "torch is not installed, which a checkpoint needs")
+            return
+        from edge_bts.models import load_checkpoint
+
+        module, checkpoint = load_checkpoint(path)
+        self._add_module(who, role, module, checkpoint, path, trained=True)
+
+    def add_untrained(self, who: str, role: Role, text: str, imgsz: int) -> None:
+        """Add the rows of a network given as ``name:key=value,...``, with random weights."""
+        if not _is_here("torch"):
+            self._skip(who, "torch is not installed, which builds the network")
+            return
+        spec = _parse_option(text)
+        path, module, checkpoint = self._untrained(who, role, spec, imgsz)
+        self._add_module(who, role, module, checkpoint, path, trained=False)
+
+    def _add_torch(
+        self,
+        who: str,
+        role: Role,
+        bundle: Bundle,
+        path: Path | None,
+        spec: ModelSpec | None,
+    ) -> Complexity | None:
+        label = f"{who}, torch fp32"
+        if not _is_here("torch"):
+            self._skip(label, "torch is not installed")
+            return None
+        from edge_bts.models import load_checkpoint
+
+        if path is not None:
+            module, checkpoint = load_checkpoint(path)
+            self._compare_with_manifest(path, bundle)
+        elif spec is not None:
+            imgsz = bundle.manifest.geometry.imgsz
+            file, module, checkpoint = self._untrained(who, role, spec, imgsz)
+        else:
+            self._skip(label, "no checkpoint was given and the manifest names no known network")
+            return None
+        complexity = of_module(module, checkpoint.imgsz)
+        file = path or file
+        self._add(
+            label,
+            role,
+            str(checkpoint.model),
+            path is not None,
+            self._source("torch", "fp32", checkpoint=str(file)),
+            complexity,
+            file.stat().st_size,
+        )
+        return complexity
+
+    def _compare_with_manifest(self, path: Path, bundle: Bundle) -> None:
+        from edge_bts.files import sha256_file
+
+        expected = bundle.manifest.provenance.checkpoint_sha256
+        if expected and sha256_file(path) != expected:
+            self.notes.append(f"{bundle.path.name} was not made from {path.name}")
+
+    def _add_module(
+        self,
+        who: str,
+        role: Role,
+        module: nn.Module,
+        checkpoint: Checkpoint,
+        path: Path,
+        *,
+        trained: bool,
+    ) -> None:
+        network = str(checkpoint.model)
+        key = f"{network} {checkpoint.imgsz}"
+        if key in self._networks:
+            self._skip(who, f"the same network as {self._networks[key]}, hence as fast")
+            return
+        self._networks[key] = who
+        complexity = of_module(module, checkpoint.imgsz)
+        source = self._source("torch", "fp32", checkpoint=str(path))
+        size = path.stat().st_size
+        self._add(f"{who}, torch fp32", role, network, trained, source, complexity, size)
+        onnx = self._folder / f"{len(self.planned)}.onnx"
+        _export_onnx(module, checkpoint.imgsz, onnx)
+        names = ("imgsz", "mean", "std", "threshold")
+        geometry = {name: getattr(checkpoint, name) for name in names}
+        for backend in _FLOAT_BACKENDS:
+            source = self._source(backend, "fp32", file=str(onnx), **geometry)
+            label = f"{who}, {backend} fp32"
+            self._add(label, role, network, trained, source, complexity, _size(onnx))
+        self._skip(f"{who}, int8", f"export it with --int8 and give the {SUFFIX} instead")
+
+    def _untrained(
+        self, who: str, role: Role, spec: ModelSpec, imgsz: int
+    ) -> tuple[Path, nn.Module, Checkpoint]:
+        import torch
+
+        from edge_bts.models import Checkpoint, build_model, save_checkpoint
+
+        torch.manual_seed(self._settings.seed)
+        module = build_model(spec).eval()
+        # Untrained weights say about 0.5 everywhere; a high threshold spares the row the time of
+        # measuring a thousand specks.
+        checkpoint = Checkpoint(
+            model=spec, role=role, category="all", imgsz=imgsz, mean=0.25, std=0.2, threshold=0.9
+        )
+        path = self._folder / f"{who.replace(' ', '_')}.safetensors"
+        save_checkpoint(path, module, checkpoint)
+        return path, module, checkpoint
+
+    def _source(self, backend: str, precision: str, **files: Any) -> Source:
+        threads = self._settings.threads
+        return Source(backend=backend, precision=precision, threads=threads, **files)
+
+    def _add(
+        self,
+        label: str,
+        role: Role,
+        network: str,
+        trained: bool,
+        source: Source,
+        complexity: Complexity | None,
+        file_bytes: int,
+    ) -> None:
+        if not _is_here(source.backend):
+            self._skip(label, f"{source.backend} is not installed")
+            return
+        row = PlannedRow(label, role, network, trained, source, complexity, file_bytes)
+        self.planned.append(row)
+
+    def _skip(self, label: str, reason: str) -> None:
+        self.skipped.append(Skipped(label=label, reason=reason))
+
+
+def plan_rows(
+    bundle: Bundle,
+    teachers: Sequence[str],
+    student: Path | None,
+    folder: Path,
+    settings: BenchSettings,
+) -> Rows:
+    """Make the files of all rows: the teachers' first, the student's last.
+
+    Args:
+        bundle: The student.
+        teachers: Each a checkpoint, a bundle, or ``name:key=value,...`` for untrained weights.
+        student: The checkpoint that the bundle was made from; None measures untrained weights in
+            the torch row.
+        folder: Where to make them.
+        settings: Threads and seed.
+
+    Raises:
+        InputError: A teacher that is none of the three, or a damaged file.
+    """
+    rows = Rows(folder, settings)
+    for number, teacher in enumerate(teachers, 1):
+        who = "teacher" if len(teachers) == 1 else f"teacher {number}"
+        path = Path(teacher)
+        if path.is_dir():
+            rows.add_bundle(who, "teacher", open_bundle_folder(path), None)
+        elif path.is_file() or not re.match(r"\w+(:|$)", teacher) or path.suffix:
+            rows.add_checkpoint(who, "teacher", path)
+        else:
+            rows.add_untrained(who, "teacher", teacher, bundle.manifest.geometry.imgsz)
+    rows.add_bundle("student", "student", bundle, student)
+    return rows
+
+
+def _is_here(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _size(path: Path) -> int:
+    weights = path.with_suffix(".bin")
+    parts = (path, weights) if path.suffix == ".xml" else (path,)
+    return sum(part.stat().st_size for part in parts)
+
+
+def _count_graph(bundle: Bundle) -> Complexity | None:
+    name = bundle.manifest.models.get("reference")
+    if name is None or not _is_here("openvino"):
+        return None
+    import openvino
+
+    return of_openvino(openvino.Core().read_model(bundle.read(name)))
+
+
+def _parse_option(text: str) -> ModelSpec:
+    """Read ``name:key=value,...``."""
+    from edge_bts.models import ModelSpec
+
+    name, _, rest = text.partition(":")
+    options = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+    if any(not key or not value for key, value in options.items()):
+        raise InputError(
+            "Expected a teacher as a checkpoint, a bundle or name:key=value,... such as "
+            f"attention_unet:width=64, but got {text!r}."
+        )
+    return ModelSpec(name=name, options={k: _number(v) for k, v in options.items()})
+
+
+def _parse_spec(text: str) -> ModelSpec | None:
+    """Read what ``str(ModelSpec)`` wrote into a manifest; None for anything else."""
+    match = re.fullmatch(r"(\w+)\((.*)\)", text)
+    if match is None or not _is_here("torch"):
+        return None
+    from edge_bts.models import model_names
+
+    if match[1] not in model_names():
+        return None
+    return _parse_option(f"{match[1]}:{match[2].replace(' ', '')}")
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _export_onnx(module: nn.Module, imgsz: int, path: Path) -> None:
+    import warnings
+
+    import torch
+
+    # The exporter puts its argument, and with it the module inside, back into the mode it had.
+    whole = torch.nn.Sequential(module, torch.nn.Sigmoid()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            whole,
+            (torch.zeros(1, 1, imgsz, imgsz),),
+            str(path),
+            dynamo=False,
+            opset_version=19,
+            input_names=["image"],
+            output_names=["probability"],
+        )
