@@ -81,7 +81,7 @@ class RunLog:
             if name != "epoch":
                 self._writer.add_scalar(name, value, int(row["epoch"]))
         note = (
-            f"loss {row['loss/total']:.4f}  val dice {row['val/dice']:.4f}  "
+            f"loss {row['train/total']:.4f}  val dice {row['val/dice']:.4f}  "
             f"best {history[best - 1]['val/dice']:.4f} (epoch {best})  "
             f"{row['images_per_second']:.1f} images/s"
         )
@@ -101,7 +101,7 @@ def draw_curves(history: Sequence[Row], path: Path) -> None:
     loss_axes, val_axes = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for name in history[-1]:
-        axes = {"loss": loss_axes, "val": val_axes}.get(name.partition("/")[0])
+        axes = {"train": loss_axes, "val": val_axes}.get(name.partition("/")[0])
         if axes is not None:
             values = [row.get(name, float("nan")) for row in history]
             axes.plot(epochs, values, label=name.partition("/")[2].replace("_", " "))

@@ -140,20 +140,23 @@ def fit(
                     image, mask = augmentation(batch.image, batch.mask)
                 losses = model(image, mask, batch.category)
                 fabric.backward(losses["total"])
-                fabric.clip_gradients(model, optimizer, max_norm=settings.clip)
+                norm = fabric.clip_gradients(
+                    model, optimizer, max_norm=settings.clip, error_if_nonfinite=False
+                )
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-                for name, value in losses.items():
+                for name, value in (*losses.items(), ("gradient_norm", norm)):
                     # Stays on the device: reading it here would wait for the step.
                     sums[name] = sums.get(name, 0) + value.detach()
                 images += len(image) * fabric.world_size
                 log.step(step + 1, steps)
             seconds = time.perf_counter() - started
-            row = {f"loss/{name}": float(value) / steps for name, value in sums.items()}
-            if not math.isfinite(row["loss/total"]):
+            row = {f"train/{name}": float(value) / steps for name, value in sums.items()}
+            if not math.isfinite(row["train/total"] + row["train/gradient_norm"]):
                 raise InputError(
-                    f"Expected a finite loss, but epoch {epoch} gave {row['loss/total']}; lower "
-                    "loop.lr or set loop.precision to fp32, and resume from the last epoch."
+                    f"Expected finite losses and gradients, but epoch {epoch} gave "
+                    f"{row['train/total']:g} and {row['train/gradient_norm']:g}; lower loop.lr or "
+                    "set loop.precision to fp32, and train again with --force."
                 )
             metrics = validate(task.network, val, fabric, settings.batch)
             row |= {f"val/{name}": value for name, value in metrics.items()}

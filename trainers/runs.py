@@ -269,7 +269,7 @@ def _finish(path: Path, val: Sequence[Sample], result: FitResult, folder: Path) 
     from edge_bts.evaluate import pick_threshold
     from edge_bts.runtime import open_checkpoint
 
-    threshold = pick_threshold(open_checkpoint(path), val)
+    threshold, _ = pick_threshold(open_checkpoint(path), val)
     module, checkpoint = load_checkpoint(path)
     save_checkpoint(path, module, checkpoint.model_copy(update={"threshold": threshold}))
     summary = {

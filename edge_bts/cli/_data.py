@@ -38,7 +38,7 @@ def inspect_command(
     path: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Contact sheet, PNG [default: ./FOLDER-inspect.png]."),
+        typer.Option("--output", "-o", help="Contact sheet, PNG; default: ./FOLDER-inspect.png."),
     ] = None,
     layout: _Layout = "auto",
     force: _Force = False,

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edge_bts import metrics
+from edge_bts.errors import InputError
+from edge_bts.models import load_checkpoint
+from edge_bts.trainers import loop as loop_module
+from edge_bts.trainers import runs
+from edge_bts.trainers.augment import Augment
+from edge_bts.trainers.data import TensorData
+from edge_bts.trainers.loop import make_fabric, validate
+from edge_bts.trainers.runs import Inputs
+from edge_bts.trainers.settings import AugmentSettings, LoopSettings, TrainSettings
+from edge_bts.trainers.state import STATE_NAME
+from edge_bts.trainers.tasks import Network
+
+
+@pytest.fixture(scope="module")
+def whole_run(
+    inputs: Inputs, teacher_settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    runs.train(inputs, "all", teacher_settings, folder)
+    return folder
+
+
+def test_a_run_leaves_its_record(whole_run: Path, teacher_settings: TrainSettings) -> None:
+    """The folder holds checkpoint, settings, log, curves, TensorBoard events and a summary."""
+    rows = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert json.loads((whole_run / "config.json").read_text())["imgsz"] == 32
+    assert (whole_run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((whole_run / "tensorboard").glob("events*"))
+    summary = json.loads((whole_run / "summary.json").read_text())
+    _, checkpoint = load_checkpoint(whole_run / runs.CHECKPOINT_NAME)
+    assert summary["epoch"] == checkpoint.epoch
+    assert checkpoint.config == teacher_settings.model_dump(mode="json")
+    assert 0 < checkpoint.threshold < 1
+
+
+def test_training_learns(whole_run: Path) -> None:
+    """Four epochs on dark discs lower the loss by a fifth at least."""
+    rows = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["train/total"] < 0.8 * rows[0]["train/total"]
+
+
+def test_the_kept_epoch_has_the_best_validation_dice(whole_run: Path) -> None:
+    """The checkpoint's metrics are those of the epoch whose validation Dice was highest."""
+    rows = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()]
+    _, checkpoint = load_checkpoint(whole_run / runs.CHECKPOINT_NAME)
+    assert checkpoint.metrics["dice"] == max(row["val/dice"] for row in rows)
+
+
+def test_a_resumed_run_gives_the_same_weights(
+    whole_run: Path,
+    inputs: Inputs,
+    teacher_settings: TrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Interrupted in the middle of epoch 3 and resumed, a run ends in the very same bits."""
+    folder = tmp_path / "run"
+    seen = 0
+
+    class Interrupting(loop_module.RunLog):
+        def step(self, step: int, steps: int) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == 2 * steps + step == 2 * steps + 2:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "RunLog", Interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            runs.train(inputs, "all", teacher_settings, folder)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+    runs.train(inputs, "all", teacher_settings, folder, resume=True)
+
+    states = [
+        torch.load(path / STATE_NAME, weights_only=True)["task"] for path in (whole_run, folder)
+    ]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    checkpoints = [path / runs.CHECKPOINT_NAME for path in (whole_run, folder)]
+    assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
+
+
+def test_a_state_of_other_settings_is_refused(
+    whole_run: Path, inputs: Inputs, teacher_settings: TrainSettings
+) -> None:
+    """Resuming with another learning rate says that the settings have changed."""
+    changed = teacher_settings.model_copy(
+        update={"loop": teacher_settings.loop.model_copy(update={"lr": 1e-4})}
+    )
+    with pytest.raises(InputError, match="they have changed"):
+        runs.train(inputs, "all", changed, whole_run, resume=True)
+
+
+def test_a_truncated_state_is_refused(
+    whole_run: Path, inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path
+) -> None:
+    """A state file that lost its end is named; the run is not continued from rubbish."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / STATE_NAME).write_bytes((whole_run / STATE_NAME).read_bytes()[:5000])
+    with pytest.raises(InputError, match="whole state file"):
+        runs.train(inputs, "all", teacher_settings, tmp_path, resume=True)
+
+
+def test_a_run_is_not_overwritten_silently(
+    whole_run: Path, inputs: Inputs, teacher_settings: TrainSettings
+) -> None:
+    """A folder with a run needs --resume or --force."""
+    with pytest.raises(InputError, match="--resume to continue it or --force"):
+        runs.train(inputs, "all", teacher_settings, whole_run)
+
+
+def test_early_stop(inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path) -> None:
+    """A run that does not improve for `patience` epochs ends there."""
+    still = teacher_settings.model_copy(
+        update={"loop": LoopSettings(**dict(teacher_settings.loop, lr=1e-12, patience=1))}
+    )
+    runs.train(inputs, "all", still, tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["stopped_early"]
+    assert summary["epochs_run"] == summary["epoch"] + 1
+
+
+def test_validation_dice_is_that_of_the_metrics() -> None:
+    """The batched Dice of the loop is the mean of edge_bts.metrics.dice over lesion images."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (5, 1, 16, 16), generator=generator, dtype=torch.uint8)
+    masks = torch.randint(0, 2, (5, 1, 16, 16), generator=generator, dtype=torch.uint8)
+    masks[4] = 0
+    data = TensorData(images, masks, torch.tensor([0, 1, 0, 1, 2]))
+    network = Network(torch.nn.Identity(), mean=0.5, std=1.0)
+    result = validate(network, data, make_fabric(LoopSettings(device="cpu", precision="fp32")), 2)
+    predicted = images.numpy()[:, 0] > 127
+    expected = [metrics.dice(p, m) for p, m in zip(predicted, masks.numpy()[:, 0], strict=True)]
+    assert result["dice"] == pytest.approx(np.mean(expected[:4]))
+    assert result["dice_benign"] == pytest.approx(np.mean([expected[0], expected[2]]))
+    assert result["false_positive_rate"] == 1.0
+
+
+def test_augmentation_moves_image_and_mask_alike() -> None:
+    """Without noise, an image that is its own mask stays its own mask away from the borders."""
+    torch.manual_seed(0)
+    mask = torch.zeros(8, 1, 64, 64)
+    mask[:, :, 20:44, 16:40] = 1
+    plain = AugmentSettings(intensity=0)
+    image, moved = Augment(plain)(mask.clone(), mask.clone())
+    assert ((image > 0.5).float() - moved).abs().mean() < 0.02
+    assert (moved - mask).abs().mean() > 0.01
+    assert set(moved.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_augmentation_is_drawn_from_the_seed() -> None:
+    """The same seed gives the same batch, another seed another one."""
+    images, masks = torch.rand(4, 1, 32, 32), torch.ones(4, 1, 32, 32)
+    augment = Augment(AugmentSettings())
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append(augment(images, masks)[0])
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_a_learning_rate_that_explodes_is_named(
+    inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path
+) -> None:
+    """A loss that is not finite ends the run with what to change."""
+    wild = teacher_settings.model_copy(
+        update={"loop": LoopSettings(**dict(teacher_settings.loop, lr=1e30, warmup_epochs=0))}
+    )
+    with pytest.raises(InputError, match=r"lower loop\.lr"):
+        runs.train(inputs, "all", wild, tmp_path / "run")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_training_runs_on_a_gpu(
+    inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path
+) -> None:
+    """The same settings train on a CUDA device in bf16."""
+    loop = LoopSettings(**dict(teacher_settings.loop, device="cuda", precision="bf16"))
+    path = runs.train(
+        inputs, "all", teacher_settings.model_copy(update={"loop": loop}), tmp_path / "run"
+    )
+    assert path.is_file()
