@@ -2,9 +2,12 @@
 
 * :mod:`.complexity`: parameters and multiply-accumulates.
 * :mod:`.settings`: how long, how many, how many threads.
+* :mod:`.networks`: networks by name, their ONNX and cost.
 * :mod:`.rows`: which network in which backend, and the files that each row needs.
 * :mod:`.worker`: the fresh process that each row runs in.
 * :mod:`.interleave`: workers loaded at once, measured in turn.
+* :mod:`.machine`: what it ran on.
+* :mod:`.bench`: a whole run, from the bundle to the result.
 * :mod:`.result`: the JSON that a run leaves, and its verdict.
 * :mod:`.report`: the table and the figure made from it.
 """

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edge_bts.benchmarks.complexity import Complexity, of_module, of_openvino
+from edge_bts.benchmarks.complexity import Complexity, of_module
+from edge_bts.benchmarks.networks import (
+    count_bundle,
+    export_onnx,
+    is_here,
+    parse_manifest,
+    parse_network,
+)
 from edge_bts.benchmarks.result import Skipped
 from edge_bts.benchmarks.settings import BenchSettings
 from edge_bts.benchmarks.worker import Source
 from edge_bts.bundle import SUFFIX, Bundle, open_bundle_folder
-from edge_bts.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,10 +69,10 @@ class Rows:
         names: the speed does not depend on them.
         """
         manifest = bundle.manifest
-        spec = _parse_spec(manifest.provenance.model)
+        spec = parse_manifest(manifest.provenance.model)
         complexity = self._add_torch(who, role, bundle, checkpoint, spec)
         if complexity is None:
-            complexity = _count_graph(bundle)
+            complexity = count_bundle(bundle)
         network = manifest.provenance.model or manifest.name
         for precision in dict.fromkeys(("fp32", manifest.precision)):
             for backend in _FLOAT_BACKENDS:
@@ -82,7 +87,7 @@ class Rows:
 
     def add_checkpoint(self, who: str, role: Role, path: Path) -> None:
         """Add the rows of a checkpoint: torch, and its float ONNX in the other two."""
-        if not _is_here("torch"):
+        if not is_here("torch"):
             self._skip(who, "torch is not installed, which a checkpoint needs")
             return
         from edge_bts.models import load_checkpoint
@@ -92,10 +97,10 @@ class Rows:
 
     def add_untrained(self, who: str, role: Role, text: str, imgsz: int) -> None:
         """Add the rows of a network given as ``name:key=value,...``, with random weights."""
-        if not _is_here("torch"):
+        if not is_here("torch"):
             self._skip(who, "torch is not installed, which builds the network")
             return
-        spec = _parse_option(text)
+        spec = parse_network(text)
         path, module, checkpoint = self._untrained(who, role, spec, imgsz)
         self._add_module(who, role, module, checkpoint, path, trained=False)
 
@@ -108,7 +113,7 @@ class Rows:
         spec: ModelSpec | None,
     ) -> Complexity | None:
         label = f"{who}, torch fp32"
-        if not _is_here("torch"):
+        if not is_here("torch"):
             self._skip(label, "torch is not installed")
             return None
         from edge_bts.models import load_checkpoint
@@ -163,7 +168,7 @@ class Rows:
         size = path.stat().st_size
         self._add(f"{who}, torch fp32", role, network, trained, source, complexity, size)
         onnx = self._folder / f"{len(self.planned)}.onnx"
-        _export_onnx(module, checkpoint.imgsz, onnx)
+        export_onnx(module, checkpoint.imgsz, onnx)
         names = ("imgsz", "mean", "std", "threshold")
         geometry = {name: getattr(checkpoint, name) for name in names}
         for backend in _FLOAT_BACKENDS:
@@ -204,7 +209,7 @@ class Rows:
         complexity: Complexity | None,
         file_bytes: int,
     ) -> None:
-        if not _is_here(source.backend):
+        if not is_here(source.backend):
             self._skip(label, f"{source.backend} is not installed")
             return
         row = PlannedRow(label, role, network, trained, source, complexity, file_bytes)
@@ -248,70 +253,7 @@ def plan_rows(
     return rows
 
 
-def _is_here(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
 def _size(path: Path) -> int:
     weights = path.with_suffix(".bin")
     parts = (path, weights) if path.suffix == ".xml" else (path,)
     return sum(part.stat().st_size for part in parts)
-
-
-def _count_graph(bundle: Bundle) -> Complexity | None:
-    name = bundle.manifest.models.get("reference")
-    if name is None or not _is_here("openvino"):
-        return None
-    import openvino
-
-    return of_openvino(openvino.Core().read_model(bundle.read(name)))
-
-
-def _parse_option(text: str) -> ModelSpec:
-    """Read ``name:key=value,...``."""
-    from edge_bts.models import ModelSpec
-
-    name, _, rest = text.partition(":")
-    options = dict(part.partition("=")[::2] for part in rest.split(",") if part)
-    if any(not key or not value for key, value in options.items()):
-        raise InputError(
-            "Expected a teacher as a checkpoint, a bundle or name:key=value,... such as "
-            f"attention_unet:width=64, but got {text!r}."
-        )
-    return ModelSpec(name=name, options={k: _number(v) for k, v in options.items()})
-
-
-def _parse_spec(text: str) -> ModelSpec | None:
-    """Read what ``str(ModelSpec)`` wrote into a manifest; None for anything else."""
-    match = re.fullmatch(r"(\w+)\((.*)\)", text)
-    if match is None or not _is_here("torch"):
-        return None
-    from edge_bts.models import model_names
-
-    if match[1] not in model_names():
-        return None
-    return _parse_option(f"{match[1]}:{match[2].replace(' ', '')}")
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
-
-
-def _export_onnx(module: nn.Module, imgsz: int, path: Path) -> None:
-    import warnings
-
-    import torch
-
-    # The exporter puts its argument, and with it the module inside, back into the mode it had.
-    whole = torch.nn.Sequential(module, torch.nn.Sigmoid()).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            whole,
-            (torch.zeros(1, 1, imgsz, imgsz),),
-            str(path),
-            dynamo=False,
-            opset_version=19,
-            input_names=["image"],
-            output_names=["probability"],
-        )

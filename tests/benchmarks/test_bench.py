@@ -239,3 +239,35 @@ def test_bad_options_are_named(
     assert (stopped.value.code, "Traceback" in said) == (2, False)
     assert sentence in said
     assert not any(tmp_path.iterdir())
+
+
+def test_without_torch_its_rows_are_skipped(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device without PyTorch the bundle is still measured, with its cost counted."""
+    from edge_bts.benchmarks import networks, rows
+
+    for module in (rows, networks):
+        monkeypatch.setattr(module, "is_here", lambda package: package != "torch")
+    plan = rows.plan_rows(
+        rows.open_bundle_folder(bundle), ["attention_unet:width=8"], None, tmp_path, BenchSettings()
+    )
+    assert [row.label for row in plan.planned] == [
+        *("student, onnxruntime fp32", "student, openvino fp32"),
+    ]
+    assert {row.label for row in plan.skipped} == {"teacher", "student, torch fp32"}
+    assert all("torch is not installed" in row.reason for row in plan.skipped)
+    assert all(row.complexity is not None for row in plan.planned)
+
+
+def test_a_teacher_may_be_a_bundle(bundle: Path, tmp_path: Path) -> None:
+    """An exported teacher is measured like the student, in its own rows."""
+    from edge_bts.benchmarks import rows
+
+    plan = rows.plan_rows(
+        rows.open_bundle_folder(bundle), [str(bundle)], None, tmp_path, BenchSettings()
+    )
+    assert [(row.role, row.source.backend) for row in plan.planned] == [
+        *(("teacher", kind) for kind in ("torch", "onnxruntime", "openvino")),
+        *(("student", kind) for kind in ("torch", "onnxruntime", "openvino")),
+    ]
