@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "open"]
 
 
-def open(bundle: str | Path, **options: object) -> Segmenter:  # noqa: A001 - reads as edge_bts.open()
+def open(bundle: str | Path, **options: object) -> Segmenter:
     """Open a bundle for segmentation; see :func:`edge_bts.runtime.open_bundle`."""
     from edge_bts.runtime import open_bundle
 

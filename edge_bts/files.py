@@ -46,7 +46,9 @@ def atomic_path(path: str | Path, *, suffix: str | None = None) -> Iterator[Path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix if suffix is None else suffix
+            dir=path.parent,
+            prefix=f".{path.name}.",
+            suffix=path.suffix if suffix is None else suffix,
         )
         os.close(handle)
         temporary = Path(name)
@@ -133,7 +135,11 @@ def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         if path.exists():
             old = path.with_name(f".{path.name}.old-{os.getpid()}")
             path.rename(old)
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
             shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
         else:
             temporary.rename(path)

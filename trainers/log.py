@@ -40,9 +40,7 @@ class RunLog:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(  # type: ignore[no-untyped-call]
-            str(self.folder / "tensorboard"), purge_step=len(history) + 1
-        )
+        self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(history) + 1)
         try:
             if self._console.is_terminal:
                 with Progress(

@@ -117,7 +117,7 @@ def fit(
         result = FitResult(**state["result"])
         since_best, first = state["since_best"], state["epoch"] + 1
     model: Any = fabric.setup_module(task)
-    optimizer = fabric.setup_optimizers(optimizer)
+    wrapped: Any = fabric.setup_optimizers(optimizer)
     augmentation = Augment(augment).to(fabric.device)
     steps = train.steps(settings.batch, fabric.world_size)
     log = log or RunLog(folder, settings.epochs, main=fabric.is_global_zero)
@@ -127,7 +127,8 @@ def fit(
             if since_best >= settings.patience:
                 result.stopped_early = True
                 break
-            started, sums, images = time.perf_counter(), {}, 0
+            sums: dict[str, Any] = {}
+            started, images = time.perf_counter(), 0
             torch.manual_seed(_epoch_seed(settings.seed, epoch, fabric.global_rank))
             order = torch.Generator().manual_seed(_epoch_seed(settings.seed, epoch, 0))
             model.train()
@@ -141,10 +142,10 @@ def fit(
                 losses = model(image, mask, batch.category)
                 fabric.backward(losses["total"])
                 norm = fabric.clip_gradients(
-                    model, optimizer, max_norm=settings.clip, error_if_nonfinite=False
+                    model, wrapped, max_norm=settings.clip, error_if_nonfinite=False
                 )
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                wrapped.step()
+                wrapped.zero_grad(set_to_none=True)
                 for name, value in (*losses.items(), ("gradient_norm", norm)):
                     # Stays on the device: reading it here would wait for the step.
                     sums[name] = sums.get(name, 0) + value.detach()

@@ -75,7 +75,7 @@ class Teacher:
 
     def to(self, device: torch.device) -> Teacher:
         """Move to ``device``, in channels-last layout."""
-        self.network.module.to(device=device, memory_format=torch.channels_last)
+        self.network.module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
     @torch.no_grad()
