@@ -20,6 +20,9 @@ from edge_bts.benchmarks.result import Skipped
 from edge_bts.benchmarks.settings import BenchSettings
 from edge_bts.benchmarks.worker import Source
 from edge_bts.bundle import SUFFIX, Bundle, open_bundle_folder
+from edge_bts.errors import InputError
+from edge_bts.runtime import BackendName
+from edge_bts.runtime.opening import file_for
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["PlannedRow", "Rows", "plan_rows"]
 
 Role = Literal["teacher", "student"]
-_FLOAT_BACKENDS = ("onnxruntime", "openvino")
+_BUNDLE_BACKENDS: tuple[BackendName, ...] = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,12 @@ class Rows:
             complexity = count_bundle(bundle)
         network = manifest.provenance.model or manifest.name
         for precision in dict.fromkeys(("fp32", manifest.precision)):
-            for backend in _FLOAT_BACKENDS:
+            for backend in _BUNDLE_BACKENDS:
                 label = f"{who}, {backend} {precision}"
-                name = manifest.models.get("reference" if precision == "fp32" else backend)
-                if name is None:
-                    self._skip(label, f"the bundle holds no {precision} model for {backend}")
+                try:
+                    name = file_for(bundle, backend, precision)
+                except InputError as error:
+                    self._skip(label, str(error))
                     continue
                 source = self._source(backend, precision, bundle=str(bundle.path))
                 size = _size(bundle.path / name)
@@ -171,7 +175,7 @@ class Rows:
         export_onnx(module, checkpoint.imgsz, onnx)
         names = ("imgsz", "mean", "std", "threshold")
         geometry = {name: getattr(checkpoint, name) for name in names}
-        for backend in _FLOAT_BACKENDS:
+        for backend in _BUNDLE_BACKENDS:
             source = self._source(backend, "fp32", file=str(onnx), **geometry)
             label = f"{who}, {backend} fp32"
             self._add(label, role, network, trained, source, complexity, _size(onnx))

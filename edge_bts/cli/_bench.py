@@ -28,12 +28,14 @@ def bench_command(
     student: Annotated[
         Path | None, typer.Option(help="Checkpoint of the student, for its row in torch.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads inside one inference [1].")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads inside one inference; default 1.")
+    ] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="Measured seconds of a row at most [60].")
+        float | None, typer.Option(help="Measured seconds of a row at most; default 60.")
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(help="Measured frames of a row at most [1000].")
+        int | None, typer.Option(help="Measured frames of a row at most; default 1000.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A look of a minute, not a measurement.")
@@ -43,7 +45,7 @@ def bench_command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result on standard output.")
     ] = False,
-    config: Annotated[str | None, typer.Option(help="Recipe; its [bench] section is used.")] = None,
+    config: Annotated[str | None, typer.Option(help="Recipe; its section bench is used.")] = None,
     override: Annotated[
         list[str] | None, typer.Option("--set", help="bench.key=value over the recipe.")
     ] = None,

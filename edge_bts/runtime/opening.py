@@ -12,7 +12,7 @@ from edge_bts.runtime.segmenter import Segmenter
 if TYPE_CHECKING:
     from edge_bts.bundle import Bundle
 
-__all__ = ["open_bundle", "open_checkpoint"]
+__all__ = ["file_for", "open_bundle", "open_checkpoint"]
 
 _REFERENCE = "reference"
 
@@ -100,15 +100,19 @@ def _auto(bundle: Bundle, precision: str, threads: int | None, notes: list[str])
 
 
 def _open(bundle: Bundle, kind: BackendName, precision: str, threads: int | None) -> Backend:
-    name = _file_name(bundle, kind, precision)
+    name = file_for(bundle, kind, precision)
     source: bytes | tuple[bytes, bytes] = bundle.read(name)
     if name.endswith(".xml"):
         source = (bundle.read(name), bundle.read(f"{name[:-4]}.bin"))
     return open_backend(kind, source, precision=precision, threads=threads)
 
 
-def _file_name(bundle: Bundle, kind: BackendName, precision: str) -> str:
-    """Return the file that serves a backend: its own, or the float reference."""
+def file_for(bundle: Bundle, kind: BackendName, precision: str) -> str:
+    """Return the file of a bundle that serves a backend: its own, or the float reference.
+
+    Raises:
+        InputError: The bundle holds none of that precision for it.
+    """
     if kind == "torch":
         raise InputError(
             "Expected the backend openvino or onnxruntime for a bundle, which holds no PyTorch "
