@@ -1,6 +1,116 @@
+"""``edge-bts export``: a checkpoint into a bundle."""
+
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from edge_bts.cli import _options as opt
 
-def register(app: typer.Typer) -> None: ...
+_PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export")(export)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Student, from train or distill.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle to make: NAME.ebts.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Same as --precision int8.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Same as --precision fp16.")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Same as --precision fp32.")] = False,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="fp32, fp16 or int8 (default).")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Data set that the student was trained on; needed for int8."),
+    ] = None,
+    split: opt.SplitFile = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the model; default: that of the output.")
+    ] = None,
+    teachers: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--teachers", help="Benign and malignant teacher, heard in the fine-tune."),
+    ] = None,
+    qat_epochs: Annotated[
+        int | None, typer.Option("--qat-epochs", help="Epochs of the INT8 fine-tune; 0: none.")
+    ] = None,
+    calibration_images: Annotated[
+        int | None,
+        typer.Option("--calibration-images", help="Training images that give the ranges."),
+    ] = None,
+    config: opt.Config = None,
+    set_: opt.Overrides = None,
+    seed: opt.Seed = None,
+    device: opt.Device = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle at --output.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, print the plan, stop.")
+    ] = False,
+) -> None:
+    """Fold, quantize, fine-tune and convert a student into a bundle NAME.ebts."""
+    chosen = _precision(precision, {"int8": int8, "fp16": fp16, "fp32": fp32})
+
+    from edge_bts.cli._process import keep_freed_memory, need_extra
+
+    need_extra("export", "torch", "onnx", "onnxruntime", "nncf")
+    need_extra("train", "lightning_fabric", "kornia")
+    keep_freed_memory()
+
+    from rich.console import Console
+
+    from edge_bts.config import load_recipe, settings
+    from edge_bts.export import pipeline
+    from edge_bts.export.settings import ExportSettings
+
+    request = pipeline.Request(
+        checkpoint=checkpoint,
+        output=output,
+        settings=settings(
+            ExportSettings,
+            load_recipe(config, set_ or ()),
+            "export",
+            precision=chosen,
+            seed=seed,
+            qat__seed=seed,
+            qat__epochs=qat_epochs,
+            qat__device=device,
+            quantize__calibration_images=calibration_images,
+        ),
+        data=data,
+        split=split,
+        teachers=teachers,
+        name=name,
+        force=force,
+    )
+    if dry_run:
+        print(pipeline.prepare(request))
+        print(request.settings.model_dump_json(indent=2))
+        return
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 120  # a log file takes the whole table
+    pipeline.export(request, say=console.print)
+
+
+def _precision(precision: str | None, flags: dict[str, bool]) -> str | None:
+    """Return the one precision that was asked for, or None."""
+    from edge_bts.errors import InputError
+
+    if precision is not None and precision not in _PRECISIONS:
+        raise InputError(f"Expected --precision {', '.join(_PRECISIONS)}, but got {precision!r}.")
+    given = {value: f"--{value}" for value, is_set in flags.items() if is_set}
+    if precision is not None and precision not in given:
+        given[precision] = f"--precision {precision}"
+    if len(given) > 1:
+        raise InputError(
+            f"Expected one precision, but got {' and '.join(given.values())}; "
+            "make one bundle for each."
+        )
+    return next(iter(given), None)

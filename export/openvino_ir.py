@@ -1,0 +1,64 @@
+"""OpenVINO IR from a torch model: float, or from the quantized model with its FakeQuantize.
+
+The Q/DQ ONNX is not used for this: OpenVINO's CPU plugin computes concatenations of signed INT8
+wrongly when they come from there, without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edge_bts.export.deploy import INPUT, OUTPUT, WithSigmoid, example_input
+from edge_bts.export.environment import import_openvino, quiet
+
+__all__ = ["ir_from_model"]
+
+
+def ir_from_model(module: nn.Module, imgsz: int, *, half: bool = False) -> tuple[bytes, bytes]:
+    """Convert a module that returns logits; the graph ends in a sigmoid.
+
+    Args:
+        module: Float, or of :func:`edge_bts.export.quantize.quantize`.
+        imgsz: Side S of the static input (1, 1, S, S).
+        half: Store float weights as FP16, half the size; computed in float32 all the same.
+
+    Returns:
+        The bytes of the ``.xml`` and of the ``.bin``.
+    """
+    openvino: Any = import_openvino()
+    wrapped = WithSigmoid(copy.deepcopy(module)).eval()
+    with quiet(), _unchecked_trace():
+        # A static shape: with a dynamic one some INT8 kernels refuse to compile.
+        model = openvino.convert_model(
+            wrapped, example_input=example_input(imgsz), input=[(1, 1, imgsz, imgsz)]
+        )
+    # Names come from a counter of the process; these make equal models equal files.
+    model.set_friendly_name("edge_bts")
+    for index, operation in enumerate(model.get_ordered_ops()):
+        operation.set_friendly_name(f"{operation.get_type_name()}_{index}")
+    model.inputs[0].tensor.set_names({INPUT})
+    model.outputs[0].tensor.set_names({OUTPUT})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(model, str(path), compress_to_fp16=half)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+@contextlib.contextmanager
+def _unchecked_trace() -> Iterator[None]:
+    """Spare the tracer's self-check: it takes as long as the conversion, and the ladder does it."""
+    trace = torch.jit.trace
+    torch.jit.trace = functools.partial(trace, check_trace=False)
+    try:
+        yield
+    finally:
+        torch.jit.trace = trace

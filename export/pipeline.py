@@ -1,0 +1,250 @@
+"""A whole export, from a checkpoint to a bundle: what ``edge-bts export`` does."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge_bts import geometry
+from edge_bts.bundle import Bundle, write_bundle
+from edge_bts.data import Sample
+from edge_bts.export import provenance
+from edge_bts.export.card import model_card, parity_table
+from edge_bts.export.fold import fold_batch_norm
+from edge_bts.export.golden import Golden, golden_phantoms, pack_golden
+from edge_bts.export.models import ExportedModels, export_models, rungs
+from edge_bts.export.parity import Case, Ladder, ParityReport, check_parity, climb
+from edge_bts.export.quantize import quantize, summarise
+from edge_bts.export.request import Prepared, Request, prepare
+from edge_bts.files import canonical_json, sha256_bytes, sha256_file
+from edge_bts.models import Checkpoint
+
+__all__ = ["Request", "export", "prepare"]
+
+Say = Callable[[Any], None]
+
+
+def export(request: Request, say: Say = print) -> Bundle:
+    """Export a checkpoint into a bundle, written whole at the end or not at all.
+
+    Args:
+        request: What, from what, to where.
+        say: Takes a line of progress, or a rich table.
+
+    Raises:
+        InputError: As :func:`prepare`.
+        AccuracyGateError: A graph breaks a rule of its format, or a backend's masks differ.
+        EnvironmentMismatchError: A package that is needed cannot be used.
+    """
+    prepared = prepare(request)
+    settings, checkpoint = request.settings, prepared.checkpoint
+    student = fold_batch_norm(prepared.module)
+    report: dict[str, Any] = {
+        "format": "edge-bts export report 1",
+        "precision": settings.precision,
+        "settings": settings.model_dump(mode="json"),
+        "packages": provenance.package_versions(),
+        "data": "" if prepared.inputs is None else str(prepared.inputs),
+        "validation": {},
+    }
+    deployed, threshold = student, checkpoint.threshold
+    if settings.precision == "int8":
+        deployed, threshold = _to_int8(prepared, student, report, say)
+    report["threshold"] = {"checkpoint": checkpoint.threshold, "bundle": threshold}
+    say("Writing ONNX and OpenVINO IR.")
+    made = export_models(student, deployed, checkpoint.imgsz, settings)
+    report["graphs"] = made.graphs
+    golden = golden_phantoms(settings.golden_frames, settings.golden_seed, checkpoint.imgsz)
+    ladder = Ladder(
+        rungs(student, deployed, made, settings.precision),
+        checkpoint.imgsz,
+        checkpoint.mean,
+        checkpoint.std,
+        threshold,
+    )
+    cases = _cases(prepared, golden)
+    say(f"Comparing {len(ladder.rungs)} forms on {len(cases)} images.")
+    parity = climb(ladder, _read(cases))
+    say(parity_table(parity))
+    agreement = check_parity(parity, ladder, settings.agreement)
+    report["parity"] = parity.model_dump(mode="json")
+    files = _files(prepared, made, report, parity, _golden_file(ladder, golden))
+    fields = _manifest_fields(prepared, made, threshold, agreement)
+    bundle = write_bundle(request.output, fields, files, force=request.force)
+    say(f"Wrote {bundle.path} ({_megabytes(files)} MB), manifest {bundle.manifest_sha256[:12]}.")
+    return bundle
+
+
+def _to_int8(
+    prepared: Prepared, student: nn.Module, report: dict[str, Any], say: Say
+) -> tuple[nn.Module, float]:
+    """Quantize, fine-tune and choose the threshold again; fill ``report``."""
+    from edge_bts.export.qat import fine_tune, open_teachers
+    from edge_bts.trainers.data import TensorData
+
+    settings, checkpoint, inputs = prepared.request.settings, prepared.checkpoint, prepared.inputs
+    assert inputs is not None  # prepare() saw to it
+    teachers = prepared.request.teachers
+    opened = open_teachers(teachers, inputs.split_hash) if teachers else ()
+    cpu = torch.device("cpu")
+    train, val = (TensorData.read(p, checkpoint.imgsz, cpu) for p in (inputs.train, inputs.val))
+    chosen = _draw(len(train), settings.quantize.calibration_images, settings.seed)
+    say(f"Quantizing: ranges from {len(chosen)} training images.")
+    images = [_normalised(train.images[index : index + 1], checkpoint) for index in chosen]
+    deployed, plan = quantize(student, images, settings.quantize)
+    report["quantization"] = summarise(deployed, plan)
+    report["calibration"] = [inputs.train[index].id for index in chosen]
+    if settings.qat.epochs:
+        say(f"Fine-tuning {settings.qat.epochs} epochs with quantizers in place.")
+    validation = fine_tune(
+        deployed, student, checkpoint, (train, val), settings.qat, settings.augment, opened
+    )
+    report["validation"] = validation
+    threshold, dice = _pick_threshold(deployed, checkpoint, inputs.val)
+    forms = ", ".join(
+        f"{form} {validation[form]['dice']:.4f}" for form in ("float", "calibrated", "tuned")
+    )
+    say(
+        f"Validation Dice at 0.5, model geometry: {forms}; threshold {threshold:.2f} gives "
+        f"{dice:.4f} in source geometry."
+    )
+    return deployed, threshold
+
+
+def _draw(total: int, count: int, seed: int) -> list[int]:
+    order = np.random.default_rng(seed).permutation(total)
+    return sorted(int(index) for index in order[:count])
+
+
+def _normalised(image: Tensor, checkpoint: Checkpoint) -> Tensor:
+    frame = geometry.normalise(image[0, 0].numpy(), checkpoint.mean, checkpoint.std)
+    return torch.from_numpy(frame)[None, None]
+
+
+def _pick_threshold(
+    deployed: nn.Module, checkpoint: Checkpoint, val: Sequence[Sample]
+) -> tuple[float, float]:
+    from edge_bts.evaluate import pick_threshold
+    from edge_bts.runtime import Segmenter, open_backend
+
+    backend = open_backend("torch", copy.deepcopy(deployed), precision="int8")
+    segmenter = Segmenter(backend, imgsz=checkpoint.imgsz, mean=checkpoint.mean, std=checkpoint.std)
+    return pick_threshold(segmenter, val)
+
+
+def _cases(prepared: Prepared, golden: Golden) -> list[Sample | Case]:
+    """Return validation samples if there are lesions among them, else the phantoms."""
+    if prepared.inputs is not None:
+        val = list(prepared.inputs.val)
+        limit = prepared.request.settings.parity_images
+        chosen = [val[index] for index in _draw(len(val), limit, prepared.request.settings.seed)]
+        if any(sample.category != "normal" for sample in chosen):
+            return list(chosen)
+    return list(zip(golden.frames, golden.truth, strict=True))
+
+
+def _read(cases: Sequence[Sample | Case]) -> Any:
+    for case in cases:
+        yield case.read() if isinstance(case, Sample) else case
+
+
+def _golden_file(ladder: Ladder, golden: Golden) -> bytes:
+    # What the others are compared with: torch as it is deployed.
+    top = ladder.rungs[-1].against
+    reference = next(rung for rung in ladder.rungs if rung.name == top)
+    backends = [rung.infer for rung in ladder.rungs if rung.gated and rung.against == top]
+
+    def normalise(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return geometry.normalise(frame, ladder.mean, ladder.std)
+
+    return pack_golden(golden, reference.infer, backends, normalise, ladder.threshold)
+
+
+def _files(
+    prepared: Prepared,
+    made: ExportedModels,
+    report: dict[str, Any],
+    parity: ParityReport,
+    golden: bytes,
+) -> dict[str, bytes | Path]:
+    precision = prepared.request.settings.precision
+    card = model_card(_name(prepared), precision, prepared.checkpoint, report, parity)
+    text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False)
+    return {
+        **made.files,
+        "golden.safetensors": golden,
+        "report.json": f"{text}\n".encode(),
+        "MODEL_CARD.md": card.encode(),
+        "LICENSE": provenance.license_text(),
+    }
+
+
+def _manifest_fields(
+    prepared: Prepared, made: ExportedModels, threshold: float, agreement: dict[str, float]
+) -> dict[str, Any]:
+    request, checkpoint = prepared.request, prepared.checkpoint
+    settings = request.settings
+    samples = [] if prepared.inputs is None else [*prepared.inputs.train, *prepared.inputs.val]
+    return {
+        "name": _name(prepared),
+        "version": settings.version,
+        "geometry": {"imgsz": checkpoint.imgsz},
+        "normalisation": {"mean": checkpoint.mean, "std": checkpoint.std},
+        "threshold": threshold,
+        "precision": settings.precision,
+        "models": made.serves,
+        "targets": ["onnxruntime cpu", "openvino cpu"],
+        "minimum_runtime": {
+            "edge_bts": "0.1.0",
+            "openvino": "2025.4",
+            "onnxruntime": "1.20",
+            "onnx_opset": str(settings.opset),
+        },
+        "gates": {
+            f"agreement: {name}": {"value": value, "at_least": settings.agreement}
+            for name, value in agreement.items()
+        },
+        "provenance": {
+            "git_commit": provenance.git_commit(),
+            "constraints_sha256": provenance.constraints_hash(),
+            "dataset": checkpoint.dataset,
+            "data_sha256": _data_hash(samples),
+            "split_hash": checkpoint.split_hash,
+            "checkpoint_sha256": sha256_file(request.checkpoint),
+            "model": str(checkpoint.model),
+            "seed": settings.seed,
+            "settings": {
+                "export": settings.model_dump(mode="json"),
+                "training": checkpoint.config,
+            },
+        },
+    }
+
+
+def _data_hash(samples: Sequence[Sample]) -> str:
+    """Return a hash over the training and validation files, empty without any."""
+    if not samples:
+        return ""
+    digests = {
+        sample.id: [sha256_file(path) for path in (sample.image_path, *sample.mask_paths)]
+        for sample in samples
+    }
+    return sha256_bytes(canonical_json(digests))
+
+
+def _name(prepared: Prepared) -> str:
+    return prepared.request.name or prepared.request.output.stem
+
+
+def _megabytes(files: dict[str, bytes | Path]) -> str:
+    return (
+        f"{sum(len(content) for content in files.values() if isinstance(content, bytes)) / 1e6:.1f}"
+    )

@@ -1,0 +1,82 @@
+"""Where a bundle comes from: versions, commit, license."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import edge_bts
+from edge_bts.errors import EnvironmentMismatchError
+from edge_bts.files import sha256_file
+
+__all__ = ["constraints_hash", "git_commit", "license_text", "package_versions"]
+
+_PACKAGES = ("numpy", "torch", "nncf", "onnx", "onnxruntime", "openvino", "safetensors")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that have a part in the files."""
+    versions = {"python": platform.python_version(), "edge-bts": edge_bts.__version__}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout that runs, with ``-dirty`` if it was changed; else None."""
+    root = _checkout()
+    if root is None or not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        dirty = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}-dirty" if dirty else commit
+
+
+def constraints_hash() -> str | None:
+    """Return the SHA-256 of ``constraints.txt`` of the checkout that runs, or None."""
+    root = _checkout()
+    path = None if root is None else root / "constraints.txt"
+    return sha256_file(path) if path is not None and path.is_file() else None
+
+
+def license_text() -> bytes:
+    """Return the license of edge-bts, from the installed package or the checkout.
+
+    Raises:
+        EnvironmentMismatchError: It is in neither: the install is damaged.
+    """
+    try:
+        files = metadata.files("edge-bts") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    candidates = [Path(str(file.locate())) for file in files if file.name == "LICENSE"]
+    if (root := _checkout()) is not None:
+        candidates.append(root / "LICENSE")
+    for path in candidates:
+        if path.is_file():
+            return path.read_bytes()
+    raise EnvironmentMismatchError(
+        "Expected the file LICENSE in the installed package edge-bts, but it is missing; "
+        "install edge-bts again."
+    )
+
+
+def _checkout() -> Path | None:
+    """Return the folder above the package if it is a checkout of this project."""
+    root = Path(edge_bts.__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "export").is_dir() else None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout.strip()

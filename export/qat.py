@@ -1,0 +1,168 @@
+"""Quantization-aware training: the trainers' loop, with the float student as a teacher."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from edge_bts.errors import InputError
+from edge_bts.export.quantize import snap_scales
+from edge_bts.export.settings import QatSettings
+from edge_bts.models import Checkpoint, load_checkpoint
+from edge_bts.trainers.data import TensorData
+from edge_bts.trainers.loop import fit, make_fabric, validate
+from edge_bts.trainers.losses import bernoulli_kl
+from edge_bts.trainers.settings import AugmentSettings, DistillSettings
+from edge_bts.trainers.tasks import DistillTask, Network, SupervisedTask, Task, Teacher
+
+__all__ = ["QatTask", "fine_tune", "open_teachers"]
+
+
+class QatTask(Task):
+    """Another task, and beside it the float student: ``L = L_task + λ·T²·KL(float ‖ quantized)``.
+
+    The float student is what the quantized one should be; its logits say so for every pixel,
+    where masks alone would let the two drift apart.
+    """
+
+    def __init__(self, lesson: Task, reference: Teacher, settings: QatSettings) -> None:
+        super().__init__(lesson.network)
+        self.lesson = lesson
+        self.settings = settings
+        # In a dict, so that it is neither trained nor saved with the task.
+        self._frozen = {"float": reference}
+        self._logits: Tensor | None = None
+        lesson.network.register_forward_hook(self._keep)
+
+    def _keep(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self._logits = output
+
+    def prepare(self, image: Tensor) -> None:
+        """Prepare the other task."""
+        self.lesson.prepare(image)
+
+    def forward(self, image: Tensor, mask: Tensor, category: Tensor) -> dict[str, Tensor]:
+        """Return the losses of the other task with ``self`` added to them and to ``total``."""
+        losses = self.lesson(image, mask, category)
+        logits, self._logits = self._logits, None
+        assert logits is not None  # every task calls its network
+        spoken, _ = self._frozen["float"](image)
+        own = bernoulli_kl(logits, spoken, self.settings.temperature).mean()
+        total = losses["total"] + self.settings.self_weight * own
+        return {**losses, "total": total, "self": own.detach()}
+
+
+def open_teachers(paths: tuple[Path, Path], split_hash: str) -> tuple[Teacher, Teacher]:
+    """Load the benign and the malignant teacher.
+
+    Raises:
+        InputError: One is of the other class, or was trained on another split: it may have seen
+            the test images.
+    """
+    teachers = []
+    for path, category in zip(paths, ("benign", "malignant"), strict=True):
+        module, checkpoint = load_checkpoint(path)
+        if checkpoint.category not in (category, "all"):
+            raise InputError(
+                f"Expected --teachers BENIGN MALIGNANT, but {path} was trained on "
+                f"{checkpoint.category} images where the {category} teacher stands; swap them?"
+            )
+        if checkpoint.split_hash != split_hash:
+            raise InputError(
+                f"Expected teacher {path} to be trained on split {split_hash[:12]}, but it was on "
+                f"{checkpoint.split_hash[:12] or 'none'}: it may have seen test images; pass its "
+                "--split."
+            )
+        teachers.append(Teacher(module, checkpoint, ()))
+    return teachers[0], teachers[1]
+
+
+def fine_tune(
+    quantized: nn.Module,
+    student: nn.Module,
+    checkpoint: Checkpoint,
+    data: tuple[TensorData, TensorData],
+    settings: QatSettings,
+    augment: AugmentSettings,
+    teachers: Sequence[Teacher] = (),
+) -> dict[str, Any]:
+    """Fine-tune a quantized model in place, and keep the best state on validation.
+
+    The calibrated state takes part: if no epoch is better, it stays.
+
+    Args:
+        quantized: Of :func:`edge_bts.export.quantize.quantize`.
+        student: The float model that it was made from.
+        checkpoint: Input scaling of both.
+        data: Training and validation images at the student's size, on the CPU.
+        settings: Of the loop; 0 epochs only measure.
+        augment: Of the augmentation.
+        teachers: Benign and malignant, or none.
+
+    Returns:
+        JSON-able: validation metrics ``float``, ``calibrated`` and ``tuned`` (model geometry,
+        threshold 0.5), the ``kept_epoch`` (0: calibrated) and the ``history``.
+    """
+    train, val = data
+    fabric = make_fabric(settings)
+    network = Network(quantized, checkpoint.mean, checkpoint.std).to(fabric.device)
+    reference = Teacher(student, checkpoint, ()).to(fabric.device)
+    kept: dict[str, Any] = {
+        "epoch": 0,
+        "metrics": validate(network, val, fabric, settings.batch),
+        "state": _copied(quantized),
+    }
+    outcome: dict[str, Any] = {
+        "float": validate(reference.network, val, fabric, settings.batch),
+        "calibrated": kept["metrics"],
+        "history": [],
+    }
+
+    def save(module: nn.Module, epoch: int, metrics: dict[str, float]) -> None:
+        if metrics["dice"] > kept["metrics"]["dice"]:
+            kept.update(epoch=epoch, metrics=metrics, state=_copied(module))
+
+    if settings.epochs:
+        task = QatTask(_lesson(network, teachers, settings), reference, settings)
+        for teacher in teachers:
+            teacher.to(fabric.device)
+        with tempfile.TemporaryDirectory() as folder:
+            result = fit(
+                task.to(fabric.device),
+                train,
+                val,
+                settings,
+                augment,
+                folder=Path(folder),
+                save=save,
+                fabric=fabric,
+                fingerprint="export",
+            )
+        outcome["history"] = [
+            {k: v for k, v in row.items() if k != "images_per_second"} for row in result.history
+        ]
+    quantized.load_state_dict(kept["state"])
+    quantized.cpu().eval()
+    snap_scales(quantized)
+    return {**outcome, "tuned": kept["metrics"], "kept_epoch": kept["epoch"]}
+
+
+def _lesson(network: Network, teachers: Sequence[Teacher], settings: QatSettings) -> Task:
+    if not teachers:
+        return SupervisedTask(network)
+    benign, malignant = teachers
+    words = DistillSettings(
+        prediction_weight=settings.teacher_weight,
+        temperature=settings.temperature,
+        feature_weight=0.0,
+        feature_pairs={},
+    )
+    return DistillTask(network, benign, malignant, words)
+
+
+def _copied(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,108 @@
+"""What an export is asked for, opened and checked before anything slow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from edge_bts.bundle import check_output
+from edge_bts.errors import InputError
+from edge_bts.export.settings import ExportSettings
+from edge_bts.models import Checkpoint, load_checkpoint
+from edge_bts.trainers.runs import Inputs, open_inputs
+
+__all__ = ["Prepared", "Request", "prepare"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is exported, from what, to where.
+
+    Attributes:
+        checkpoint: Path of the student.
+        output: Folder ``NAME.ebts`` to make.
+        settings: How.
+        data: Folder of the data set; needed for INT8, else for parity on real images.
+        split: Split file of it; None is the split of seed 0.
+        teachers: Checkpoints of the benign and the malignant teacher, for the fine-tune.
+        name: Of the model; None is the stem of ``output``.
+        force: Replace a bundle at ``output``.
+    """
+
+    checkpoint: Path
+    output: Path
+    settings: ExportSettings
+    data: Path | None = None
+    split: Path | None = None
+    teachers: tuple[Path, Path] | None = None
+    name: str | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Inputs that have been opened and checked."""
+
+    request: Request
+    module: nn.Module
+    checkpoint: Checkpoint
+    inputs: Inputs | None
+
+    def __str__(self) -> str:
+        """Return the plan, one line a step."""
+        settings, request = self.request.settings, self.request
+        lines = [
+            f"{self.checkpoint.model} at {self.checkpoint.imgsz} px from {request.checkpoint} "
+            f"to {request.output}, {settings.precision}",
+            f"data: {self.inputs or 'none; parity on phantoms'}",
+            "fold batch norms",
+        ]
+        if settings.precision == "int8" and self.inputs is not None:
+            images = min(settings.quantize.calibration_images, len(self.inputs.train))
+            taught = " and the two teachers" if request.teachers else ""
+            lines.append(f"quantize, ranges from {images} training images")
+            lines.append(
+                f"fine-tune {settings.qat.epochs} epochs, taught by the masks, the float "
+                f"student{taught}"
+            )
+            lines.append("choose the threshold on validation")
+        lines.append(f"write ONNX (opset {settings.opset}) and OpenVINO IR, check the graphs")
+        lines.append(f"compare all forms, run {settings.golden_frames} golden phantoms")
+        lines.append("write the bundle")
+        return "\n".join(
+            f"{number}. {line}" if number else line for number, line in enumerate(lines)
+        )
+
+
+def prepare(request: Request) -> Prepared:
+    """Open and check everything that an export needs, before anything slow.
+
+    Raises:
+        InputError: Something stands at the output, INT8 is asked for without data, the checkpoint
+            is damaged or of another split, ...
+        IntegrityError: The data are not those of the split.
+    """
+    check_output(request.output, force=request.force)
+    if request.settings.precision == "int8" and request.data is None:
+        raise InputError(
+            "Expected --data PATH with --int8: ranges are taken from training images; pass the "
+            "data set, or export with --fp32 or --fp16."
+        )
+    if request.teachers and request.settings.precision != "int8":
+        raise InputError(
+            f"Expected --teachers with --int8 only, but the precision is "
+            f"{request.settings.precision}: nothing is trained there; leave one of them out."
+        )
+    module, checkpoint = load_checkpoint(request.checkpoint)
+    inputs = None
+    if request.data is not None:
+        inputs = open_inputs(request.data, request.split)
+        if inputs.split_hash != checkpoint.split_hash:
+            raise InputError(
+                f"Expected the split that {request.checkpoint} was trained on "
+                f"({checkpoint.split_hash[:12] or 'none'}), but got {inputs.split_hash[:12]}: "
+                "images would pass from one part into another; pass its --data and --split."
+            )
+    return Prepared(request, module, checkpoint, inputs)

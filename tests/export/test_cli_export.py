@@ -1,0 +1,77 @@
+"""``edge-bts export``: flags, plan and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from edge_bts.cli import _export
+from edge_bts.errors import InputError
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the command in this process; errors of ours come through."""
+    monkeypatch.setenv("EDGE_BTS_ALLOCATOR", "system")  # do not start the process again
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    _export.register(app)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["export", *arguments], catch_exceptions=True)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.output
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--int8", "--fp16"], "--int8 and --fp16"),
+        (["--fp32", "--precision", "int8"], "--fp32 and --precision int8"),
+        (["--precision", "int4"], "int4"),
+    ],
+)
+def test_conflicting_precisions_are_both_named(
+    invoke: Any, flags: list[str], named: str, tmp_path: Path
+) -> None:
+    """Two precisions are an error that names both, not a choice of ours."""
+    with pytest.raises(InputError, match=named):
+        invoke("student.safetensors", "-o", str(tmp_path / "a.ebts"), *flags)
+
+
+def test_two_spellings_of_one_precision_are_fine() -> None:
+    """--int8 with --precision int8 asks for one thing twice."""
+    assert _export._precision("int8", {"int8": True, "fp16": False}) == "int8"
+    assert _export._precision(None, {"int8": False}) is None
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    invoke: Any, workshop: Any, tmp_path: Path
+) -> None:
+    """The plan names epochs, images and opset as the flags set them."""
+    output = invoke(
+        str(workshop.checkpoint), "--int8", "--data", str(workshop.data), "--dry-run",
+        "--qat-epochs", "2", "--calibration-images", "5", "--seed", "9",
+        "--set", "export.opset=20", "-o", str(tmp_path / "a.ebts"),
+    )  # fmt: skip
+    assert "fine-tune 2 epochs" in output
+    assert "ranges from 5 training images" in output
+    assert "opset 20" in output
+    assert output.count('"seed": 9') == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_setting_is_refused(invoke: Any, workshop: Any, tmp_path: Path) -> None:
+    """--set with a key that the section lacks is an error."""
+    with pytest.raises(InputError, match="epoch"):
+        invoke(
+            str(workshop.checkpoint), "--fp32", "-o", str(tmp_path / "a.ebts"),
+            "--set", "export.qat.epoch=1",
+        )  # fmt: skip

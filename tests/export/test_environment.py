@@ -1,0 +1,50 @@
+"""What surrounds NNCF and OpenVINO: nothing is sent, and no stale lock stops a build."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_bts.export import environment
+
+
+def test_no_telemetry_is_loaded() -> None:
+    """NNCF and OpenVINO run without their telemetry package, as if it were not installed."""
+    code = (
+        "from edge_bts.export.environment import import_openvino, no_telemetry\n"
+        "import_openvino()\n"
+        "import sys\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+        "assert not [m for m in sys.modules if m.startswith('openvino_telemetry.')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_stale_lock_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that an aborted build left in our cache is gone before the extension is loaded."""
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stale = tmp_path / "edge-bts" / "torch_extensions" / "nncf" / "ext" / "lock"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    seen: list[bool] = []
+    monkeypatch.setattr(environment, "_load", lambda: seen.append(stale.exists()))
+    environment.need_extension()
+    assert seen == [False]
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR")
+
+
+def test_a_folder_of_the_user_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where TORCH_EXTENSIONS_DIR is set, another program may be building: no lock is touched."""
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    (tmp_path / "lock").touch()
+    monkeypatch.setattr(environment, "_load", lambda: None)
+    environment.need_extension()
+    assert (tmp_path / "lock").exists()
+    assert os.environ["NNCF_EXTENSION_LOAD_TIMEOUT"]

@@ -1,0 +1,213 @@
+"""The whole export: what is in a bundle, and what happens on bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from edge_bts import geometry
+from edge_bts.bundle import open_bundle_folder
+from edge_bts.errors import AccuracyGateError, InputError, IntegrityError
+from edge_bts.export import pipeline
+from edge_bts.export.settings import ExportSettings
+from edge_bts.files import sha256_file
+from edge_bts.runtime import open_backend
+
+
+def quick(workshop: Any, output: Path, precision: str = "fp32") -> pipeline.Request:
+    """Ask for a bundle that needs no data."""
+    settings = ExportSettings.model_validate({"precision": precision, "golden_frames": 1})
+    return pipeline.Request(workshop.checkpoint, output, settings)
+
+
+def silent(_: Any) -> None:
+    """Take the progress and say nothing."""
+
+
+def test_bundle_is_whole_and_says_what_it_is(bundle: Any, workshop: Any) -> None:
+    """All files of design are there, hashed, and the manifest knows where it comes from."""
+    bundle.verify()
+    assert set(bundle.manifest.files) == {
+        "model.onnx",
+        "model.int8.onnx",
+        "model.fp32.onnx",
+        "model.openvino.xml",
+        "model.openvino.bin",
+        "golden.safetensors",
+        "report.json",
+        "LICENSE",
+        "MODEL_CARD.md",
+    }
+    manifest = bundle.manifest
+    assert manifest.models == {
+        "reference": "model.fp32.onnx",
+        "onnxruntime": "model.int8.onnx",
+        "tensorrt": "model.onnx",
+        "openvino": "model.openvino.xml",
+    }
+    assert (manifest.name, manifest.precision, manifest.imgsz) == ("discs", "int8", 64)
+    assert manifest.provenance.checkpoint_sha256 == sha256_file(workshop.checkpoint)
+    assert manifest.provenance.settings["export"]["qat"]["epochs"] == 1
+    assert b"Apache License" in bundle.read("LICENSE")
+    card = bundle.read("MODEL_CARD.md").decode()
+    assert "not a medical device" in card
+    assert "| openvino int8 | torch int8 |" in card
+
+
+def test_forms_agree_with_each_other(bundle: Any) -> None:
+    """Masks of all INT8 forms agree to a mean Dice of 0.995, and find the discs."""
+    parity = json.loads(bundle.read("report.json"))["parity"]
+    rows = {row["name"]: row for row in parity["rows"]}
+    for name in ("onnxruntime int8", "openvino int8", "onnx fp16-typed, plain"):
+        assert rows[name]["dice"] > 0.995
+        assert bundle.manifest.gates[f"agreement: {name}"].value == rows[name]["dice"]
+    assert rows["torch int8"]["dice_truth"] > rows["torch float"]["dice_truth"] - 0.02
+    assert rows["torch float"]["dice_truth"] > 0.8
+    assert rows["onnxruntime fp32"]["max_abs"] < 1e-4
+
+
+def test_report_keeps_what_was_done(bundle: Any, request_int8: Any) -> None:
+    """Float, calibrated and tuned figures, quantizers, packages and settings are stored."""
+    report = json.loads(bundle.read("report.json"))
+    assert {"float", "calibrated", "tuned", "kept_epoch", "history"} <= report["validation"].keys()
+    kept = report["validation"]
+    assert kept["tuned"]["dice"] >= kept["calibrated"]["dice"]
+    assert report["quantization"]["int8_convolutions"] == 47
+    assert report["quantization"]["layers"]["head"] != "int8"
+    assert len(report["calibration"]) == 6
+    assert report["packages"]["nncf"].startswith("3.4")
+    assert report["settings"] == request_int8.settings.model_dump(mode="json")
+
+
+def test_golden_frames_pass_on_every_backend(bundle: Any) -> None:
+    """Each backend reproduces the golden phantoms within the stored tolerance."""
+    content = bundle.read("golden.safetensors")
+    golden = safetensors.numpy.load(content)
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["edge_bts"])
+    tolerance = header["tolerance"]
+    assert golden["frames"].shape == (4, 64, 64)
+    ir = (bundle.read("model.openvino.xml"), bundle.read("model.openvino.bin"))
+    backends = [
+        open_backend("openvino", ir, precision="int8", threads=1),
+        open_backend("onnxruntime", bundle.read("model.int8.onnx"), threads=1),
+    ]
+    for index, frame in enumerate(golden["frames"]):
+        image = geometry.normalise(frame, bundle.manifest.mean, bundle.manifest.std)[None, None]
+        for backend in backends:
+            came = backend.infer(image)[0, 0]
+            assert np.abs(came - golden["probability"][index]).mean() <= tolerance["mean_abs"]
+            mask = geometry.threshold(came, header["threshold"])
+            assert (mask != golden["mask"][index]).mean() <= tolerance["pixels"]
+
+
+def test_a_flipped_byte_is_found(bundle: Any, tmp_path: Path) -> None:
+    """A model of which one bit is wrong is refused by name."""
+    import shutil
+
+    copied = Path(shutil.copytree(bundle.path, tmp_path / "copy.ebts"))
+    path = copied / "model.openvino.bin"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"model\.openvino\.bin"):
+        open_bundle_folder(copied).verify()
+
+
+def test_half_precision_needs_no_data(workshop: Any, tmp_path: Path) -> None:
+    """--fp16 exports without data: FP16-typed ONNX, float reference and IR."""
+    made = pipeline.export(quick(workshop, tmp_path / "a.ebts", "fp16"), silent)
+    assert made.manifest.models["onnxruntime"] == made.manifest.models["tensorrt"] == "model.onnx"
+    assert made.manifest.threshold == 0.5
+    assert len(made.read("model.onnx")) < 0.6 * len(made.read("model.fp32.onnx"))
+
+
+def test_the_same_checkpoint_gives_the_same_bundle(workshop: Any, tmp_path: Path) -> None:
+    """Two exports of one checkpoint are equal to the byte, manifest and report included."""
+    first, second = (
+        pipeline.export(quick(workshop, tmp_path / f"{n}" / "a.ebts"), silent) for n in range(2)
+    )
+    assert first.manifest_sha256 == second.manifest_sha256
+    assert first.manifest.models["onnxruntime"] == "model.fp32.onnx"
+
+
+@pytest.fixture(scope="module")
+def converted(workshop: Any) -> Any:
+    """The float models, for tests of what comes after the conversion."""
+    from edge_bts.export.models import export_models
+
+    return export_models(
+        workshop.folded, workshop.folded, 64, ExportSettings.model_validate({"precision": "fp32"})
+    )
+
+
+def test_an_interrupt_leaves_nothing(
+    workshop: Any, converted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C during the comparison, or while files are written, leaves an empty folder."""
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "export_models", lambda *_: converted)
+    for target in ("edge_bts.export.pipeline.climb", "edge_bts.bundle.sha256_file"):
+        with monkeypatch.context() as patch:
+            patch.setattr(target, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pipeline.export(quick(workshop, tmp_path / "a.ebts"), silent)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_disagreement_ends_the_export(
+    workshop: Any, converted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend that computes something else is a failed gate, exit code 4, and no bundle."""
+    from edge_bts.export.parity import Rung
+
+    real = pipeline.rungs
+
+    def spoilt(*arguments: Any) -> list[Rung]:
+        ladder = real(*arguments)
+        last = ladder[-1]
+        return [*ladder[:-1], dataclasses.replace(last, infer=lambda image: 1 - last.infer(image))]
+
+    monkeypatch.setattr(pipeline, "export_models", lambda *_: converted)
+    monkeypatch.setattr(pipeline, "rungs", spoilt)
+    with pytest.raises(AccuracyGateError, match="openvino") as caught:
+        pipeline.export(quick(workshop, tmp_path / "a.ebts"), silent)
+    assert caught.value.exit_code == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_is_said_before_anything_slow(workshop: Any, tmp_path: Path) -> None:
+    """No data for INT8, a truncated checkpoint, a taken output: InputError with the remedy."""
+    output = tmp_path / "a.ebts"
+    with pytest.raises(InputError, match="--data"):
+        pipeline.prepare(quick(workshop, output, "int8"))
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(workshop.checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match="truncated"):
+        pipeline.prepare(dataclasses.replace(quick(workshop, output), checkpoint=cut))
+    (tmp_path / "b.ebts").mkdir()
+    with pytest.raises(InputError, match="--force"):
+        pipeline.prepare(quick(workshop, tmp_path / "b.ebts"))
+    with pytest.raises(InputError, match="--teachers"):
+        pipeline.prepare(dataclasses.replace(quick(workshop, output), teachers=(cut, cut)))
+
+
+def test_another_split_is_refused(workshop: Any, request_int8: Any, tmp_path: Path) -> None:
+    """Calibrating on images that the student is tested on would flatter it."""
+    from edge_bts.data import make_split, open_dataset, write_split
+
+    write_split(tmp_path / "other.json", make_split(open_dataset(workshop.data), seed=5))
+    other = dataclasses.replace(
+        request_int8, split=tmp_path / "other.json", output=tmp_path / "a.ebts"
+    )
+    with pytest.raises(InputError, match="split"):
+        pipeline.prepare(other)
