@@ -76,9 +76,17 @@ def components(
         raise ValueError(f"Expected a mask (H, W), but got shape {image.shape}.")
     if spacing_mm is not None and not (math.isfinite(spacing_mm) and spacing_mm > 0):
         raise ValueError(f"Expected a spacing above 0 mm/px or None, but got {spacing_mm}.")
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(image, connectivity=8)
+    # Labelling costs time in proportion to the area, and lesions fill a small part of a frame.
+    left, top, width, height = cv2.boundingRect(image)
+    if not width:
+        return []
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(
+        image[top : top + height, left : left + width], connectivity=8
+    )
     found = [
-        _measure(labels, label, stats[label].tolist(), centroids[label].tolist(), spacing_mm)
+        _measure(
+            labels, label, stats[label].tolist(), centroids[label].tolist(), (left, top), spacing_mm
+        )
         for label in range(1, count)
         if stats[label, cv2.CC_STAT_AREA] >= min_area
     ]
@@ -90,13 +98,14 @@ def _measure(
     label: int,
     stats: list[int],
     centroid: list[float],
+    origin: tuple[int, int],
     spacing_mm: float | None,
 ) -> Component:
+    """Measure one label; ``labels`` is the part of the frame that starts at ``origin`` (x, y)."""
     left, top, width, height, area = stats
     region = (labels[top : top + height, left : left + width] == label).astype(np.uint8)
-    outlines, _ = cv2.findContours(
-        region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(left, top)
-    )
+    x, y = left + origin[0], top + origin[1]
+    outlines, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(x, y))
     contour = outlines[0].reshape(-1, 2).astype(np.int32)
     longest, ends, orthogonal = _diameters(contour)
     spacing = spacing_mm or math.nan
@@ -104,8 +113,8 @@ def _measure(
     return Component(
         area_px=area,
         area_mm2=area * spacing**2 if known else None,
-        bbox=(left, top, width, height),
-        centroid=(centroid[0], centroid[1]),
+        bbox=(x, y, width, height),
+        centroid=(centroid[0] + origin[0], centroid[1] + origin[1]),
         contour=contour,
         longest_px=longest,
         longest_ends=ends,

@@ -19,6 +19,7 @@ from edge_bts.errors import EdgeBtsError
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130
 _COMMANDS = ("data", "train", "distill", "eval", "export", "run", "bench", "doctor")
 
 app = typer.Typer(
@@ -58,9 +59,9 @@ def main() -> None:
             traceback.print_exc()
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("Interrupted; what was finished is kept.", 130)
+        _fail("Interrupted; what was finished is kept.", _INTERRUPTED)
     except typer.Abort:
-        _fail("Interrupted; what was finished is kept.", 130)
+        _fail("Interrupted; what was finished is kept.", _INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -71,6 +72,8 @@ def main() -> None:
             sys.exit(2)
         traceback.print_exc()
         _fail("Internal error: the lines above belong in a report to the project.", 1)
+    if code == _INTERRUPTED:  # typer took the interrupt and left the code alone
+        _fail("Interrupted; what was finished is kept.", _INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
