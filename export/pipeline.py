@@ -87,8 +87,9 @@ def _to_int8(
     prepared: Prepared, student: nn.Module, report: dict[str, Any], say: Say
 ) -> tuple[nn.Module, float]:
     """Quantize, fine-tune and choose the threshold again; fill ``report``."""
-    from edge_bts.export.qat import fine_tune, open_teachers
+    from edge_bts.export.qat import fine_tune
     from edge_bts.trainers.data import TensorData
+    from edge_bts.trainers.runs import open_teachers
 
     settings, checkpoint, inputs = prepared.request.settings, prepared.checkpoint, prepared.inputs
     assert inputs is not None  # prepare() saw to it

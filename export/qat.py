@@ -9,17 +9,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edge_bts.errors import InputError
 from edge_bts.export.quantize import snap_scales
 from edge_bts.export.settings import QatSettings
-from edge_bts.models import Checkpoint, load_checkpoint
+from edge_bts.models import Checkpoint
 from edge_bts.trainers.data import TensorData
 from edge_bts.trainers.loop import fit, make_fabric, validate
 from edge_bts.trainers.losses import bernoulli_kl
 from edge_bts.trainers.settings import AugmentSettings, DistillSettings
 from edge_bts.trainers.tasks import DistillTask, Network, SupervisedTask, Task, Teacher
 
-__all__ = ["QatTask", "fine_tune", "open_teachers"]
+__all__ = ["QatTask", "fine_tune"]
 
 
 class QatTask(Task):
@@ -54,31 +53,6 @@ class QatTask(Task):
         own = bernoulli_kl(logits, spoken, self.settings.temperature).mean()
         total = losses["total"] + self.settings.self_weight * own
         return {**losses, "total": total, "self": own.detach()}
-
-
-def open_teachers(paths: tuple[Path, Path], split_hash: str) -> tuple[Teacher, Teacher]:
-    """Load the benign and the malignant teacher.
-
-    Raises:
-        InputError: One is of the other class, or was trained on another split: it may have seen
-            the test images.
-    """
-    teachers = []
-    for path, category in zip(paths, ("benign", "malignant"), strict=True):
-        module, checkpoint = load_checkpoint(path)
-        if checkpoint.category not in (category, "all"):
-            raise InputError(
-                f"Expected --teachers BENIGN MALIGNANT, but {path} was trained on "
-                f"{checkpoint.category} images where the {category} teacher stands; swap them?"
-            )
-        if checkpoint.split_hash != split_hash:
-            raise InputError(
-                f"Expected teacher {path} to be trained on split {split_hash[:12]}, but it was on "
-                f"{checkpoint.split_hash[:12] or 'none'}: it may have seen test images; pass its "
-                "--split."
-            )
-        teachers.append(Teacher(module, checkpoint, ()))
-    return teachers[0], teachers[1]
 
 
 def fine_tune(

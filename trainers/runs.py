@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from edge_bts.trainers.settings import DistillSettings, TrainSettings
 from edge_bts.trainers.state import STATE_NAME
 from edge_bts.trainers.tasks import DistillTask, Network, SupervisedTask, Task, Teacher
 
-__all__ = ["CHECKPOINT_NAME", "Inputs", "distill", "open_inputs", "train"]
+__all__ = ["CHECKPOINT_NAME", "Inputs", "distill", "open_inputs", "open_teachers", "train"]
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 Category = Literal["benign", "malignant", "all"]
@@ -121,10 +121,8 @@ def distill(
         InputError: A teacher of the wrong class or of another split (it would have seen the test
             images), or what :func:`train` raises.
     """
-    benign, malignant = (
-        _open_teacher(path, category, settings, inputs)
-        for path, category in zip(teachers, ("benign", "malignant"), strict=True)
-    )
+    taps = settings.feature_pairs.values()
+    benign, malignant = open_teachers(teachers, inputs.split_hash, taps)
 
     def make_task(network: Network) -> Task:
         return DistillTask(network, benign, malignant, settings)
@@ -153,20 +151,42 @@ def _fresh_network(
     return network, make_task(network)
 
 
-def _open_teacher(path: Path, category: str, settings: DistillSettings, inputs: Inputs) -> Teacher:
+def open_teachers(
+    paths: tuple[Path, Path], split_hash: str, taps: Iterable[str] = ()
+) -> tuple[Teacher, Teacher]:
+    """Load the benign and the malignant teacher of a student.
+
+    Args:
+        paths: Their checkpoints, in this order.
+        split_hash: Of the split that the student is trained on.
+        taps: Features that the feature path reads.
+
+    Raises:
+        InputError: One is of the other class, or was trained on another split: it may have seen
+            the test images.
+    """
+    taps = tuple(taps)
+    benign, malignant = (
+        _open_teacher(path, category, split_hash, taps)
+        for path, category in zip(paths, ("benign", "malignant"), strict=True)
+    )
+    return benign, malignant
+
+
+def _open_teacher(path: Path, category: str, split_hash: str, taps: Iterable[str]) -> Teacher:
     module, checkpoint = load_checkpoint(path)
     if checkpoint.category not in (category, "all"):
         raise InputError(
             f"Expected --teachers BENIGN MALIGNANT, but {path} was trained on "
             f"{checkpoint.category} images where the {category} teacher stands; swap them?"
         )
-    if checkpoint.split_hash != inputs.split_hash:
+    if checkpoint.split_hash != split_hash:
         raise InputError(
-            f"Expected teacher {path} to be trained on split {inputs.split_hash[:12]}, but it was "
+            f"Expected teacher {path} to be trained on split {split_hash[:12]}, but it was "
             f"on {checkpoint.split_hash[:12] or 'none'}: it may have seen test images. Train it "
             "again with this --split."
         )
-    return Teacher(module, checkpoint, settings.feature_pairs.values())
+    return Teacher(module, checkpoint, taps)
 
 
 def _describe(
