@@ -1,4 +1,4 @@
-"""What NNCF and OpenVINO need around them: no telemetry, and a compiled extension."""
+"""What NNCF needs around it: quiet, and a compiled extension."""
 
 from __future__ import annotations
 
@@ -11,19 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_bts.errors import EnvironmentMismatchError
+from edge_bts.telemetry import no_telemetry
 
-__all__ = ["import_openvino", "need_extension", "no_telemetry", "quiet"]
+__all__ = ["need_extension", "quiet"]
 
 _TIMEOUT_SECONDS = 600  # two slow cores need one minute; NNCF's own limit is 60 s
-
-
-def no_telemetry() -> None:
-    """Keep NNCF and OpenVINO from reporting their use over the network.
-
-    Both send events unless a consent file forbids it. They fall back to stubs where the package
-    ``openvino_telemetry`` is not installed, so this makes it look so; call before their import.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
@@ -36,14 +28,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def import_openvino() -> object:
-    """Return the module ``openvino``, imported without telemetry."""
-    no_telemetry()
-    import openvino
-
-    return openvino
 
 
 def need_extension() -> None:

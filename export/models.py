@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_bts.export.environment import no_telemetry
 from edge_bts.export.onnx_check import check_onnx, describe_onnx
 from edge_bts.export.onnx_codes import store_codes
 from edge_bts.export.onnx_graph import onnx_from_model, onnx_from_quantized
@@ -95,7 +94,6 @@ def rungs(
     name = made.serves["onnxruntime"]
     ladder.append(_plain(made, name, f"onnx {precision}, plain", top))
     ladder.append(_onnx(made, name, f"onnxruntime {precision}", top))
-    no_telemetry()
     ir = (made.files[IR[0]], made.files[IR[1]])
     openvino = open_backend("openvino", ir, precision=precision)
     ladder.append(Rung(f"openvino {precision}", openvino.infer, top, gated=True))

@@ -12,13 +12,13 @@ import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from edge_bts.export.deploy import INPUT, OUTPUT, WithSigmoid, example_input
-from edge_bts.export.environment import import_openvino, quiet
+from edge_bts.export.environment import quiet
+from edge_bts.telemetry import import_openvino
 
 __all__ = ["ir_from_model"]
 
@@ -34,7 +34,7 @@ def ir_from_model(module: nn.Module, imgsz: int, *, half: bool = False) -> tuple
     Returns:
         The bytes of the ``.xml`` and of the ``.bin``.
     """
-    openvino: Any = import_openvino()
+    openvino = import_openvino()
     wrapped = WithSigmoid(copy.deepcopy(module)).eval()
     with quiet(), _unchecked_trace():
         # A static shape: with a dynamic one some INT8 kernels refuse to compile.

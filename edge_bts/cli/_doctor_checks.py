@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from edge_bts.telemetry import import_openvino
+
 __all__ = ["Check", "run_checks"]
 
 # Distribution to module where the two differ.
@@ -146,9 +148,7 @@ def _backends() -> list[Check]:
 
 def _openvino() -> Check:
     try:
-        import openvino
-
-        devices = ", ".join(openvino.Core().available_devices)
+        devices = ", ".join(import_openvino().Core().available_devices)
     except Exception as error:
         return Check("backend", "openvino", "note", f"does not load: {error}")
     return Check("backend", "openvino", "ok", f"{_version('openvino')}, devices {devices}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_bts.errors import EnvironmentMismatchError, InputError
 from edge_bts.runtime.backend import BackendName, IrBytes, check_image, check_signature
+from edge_bts.telemetry import import_openvino
 
 __all__ = ["OpenVinoBackend"]
 
@@ -68,13 +69,12 @@ class OpenVinoBackend:
 
 def _import() -> Any:
     try:
-        import openvino
+        return import_openvino()
     except ImportError as error:
         raise EnvironmentMismatchError(
             f"Expected the package openvino, but importing it failed ({error}); install it with "
             "`pip install openvino`, or use --backend onnxruntime."
         ) from None
-    return openvino
 
 
 def _options(threads: int | None) -> dict[str, Any]:
