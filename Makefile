@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt $(CORE)
 	@cd / && $(CURDIR)/$(BIN)/python -c "from edge_bts.geometry import BACKEND; print('Geometry core:', BACKEND)"
 	@touch $@
 
-demo: $(STAMP) ## Distil on phantoms, export INT8, benchmark; about 10 minutes on two cores
+demo: $(STAMP) ## Distil on phantoms, export INT8, benchmark; 6 minutes on two cores, once installed
 	$(call say,1/9 Simulate $(COUNT) ultrasound images (phantoms: never clinical data))
 	@$(EBTS) data phantom $(DEMO)/phantoms --count $(COUNT) --seed $(SEED) --force
 	$(call say,2/9 Split them into train$(comma) val and test)
