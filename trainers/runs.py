@@ -98,7 +98,7 @@ def train(
         InputError: ``folder`` holds a run and neither ``resume`` nor ``force`` is given, or bad
             input met on the way.
     """
-    _, task = _fresh_network(settings, SupervisedTask)
+    task = _fresh_task(settings, SupervisedTask)
     role: Literal["teacher", "student"] = (
         "student" if settings.model.name == "simplified_unet" else "teacher"
     )
@@ -127,7 +127,7 @@ def distill(
     def make_task(network: Network) -> Task:
         return DistillTask(network, benign, malignant, settings)
 
-    _, task = _fresh_network(settings, make_task)
+    task = _fresh_task(settings, make_task)
     checkpoint = _describe(settings, inputs, "student", "all")
     return _run(
         task,
@@ -141,14 +141,11 @@ def distill(
     )
 
 
-def _fresh_network(
-    settings: TrainSettings, make_task: Callable[[Network], Task]
-) -> tuple[Network, Task]:
+def _fresh_task(settings: TrainSettings, make_task: Callable[[Network], Task]) -> Task:
     import torch
 
     torch.manual_seed(settings.loop.seed)  # the weights at the start
-    network = Network(build_model(settings.model), settings.mean, settings.std)
-    return network, make_task(network)
+    return make_task(Network(build_model(settings.model), settings.mean, settings.std))
 
 
 def open_teachers(
@@ -231,10 +228,11 @@ def _run(
             ]
         )
     )
-    _claim(folder, resume=resume, force=force)
     fabric = make_fabric(settings.loop)
     train_data = TensorData.read(inputs.train, settings.imgsz, fabric.device)
     val_data = TensorData.read(inputs.val, settings.imgsz, fabric.device)
+    # After all input was read: a bad image must not cost the run that --force replaces.
+    _claim(folder, resume=resume, force=force)
     task.to(fabric.device)
     for teacher in teachers:
         teacher.to(fabric.device)
