@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,17 @@ def test_a_full_disk_keeps_the_last_whole_epoch(
     assert not [p for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
     load_checkpoint(tmp_path / "run" / runs.CHECKPOINT_NAME)
     runs.train(inputs, "all", teacher_settings, tmp_path / "run", resume=True)
+
+
+def test_a_bad_image_does_not_cost_the_run_that_force_replaces(
+    blobs: Path, teacher_settings: TrainSettings, teachers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """With --force, a damaged image ends the command before the older run is removed."""
+    data, old = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(blobs, data)
+    shutil.copytree(teachers[0].parent, old)
+    broken = open_inputs(data, None)
+    broken.train[0].image_path.write_bytes(b"no image")
+    with pytest.raises(InputError):
+        runs.train(broken, "all", teacher_settings, old, force=True)
+    load_checkpoint(old / runs.CHECKPOINT_NAME)
