@@ -7,7 +7,9 @@
 * :mod:`.worker`: the fresh process that each row runs in.
 * :mod:`.interleave`: workers loaded at once, measured in turn.
 * :mod:`.machine`: what it ran on.
+* :mod:`.protocol`: what makes a measurement valid.
 * :mod:`.bench`: a whole run, from the bundle to the result.
+* :mod:`.training`: the same for trainings; :mod:`.steps`: the process that trains.
 * :mod:`.result`: the JSON that a run leaves, and its verdict.
 * :mod:`.report`: the table and the figure made from it.
 """

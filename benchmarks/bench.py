@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_bts import __version__
-from edge_bts.benchmarks.interleave import Measured, measure
+from edge_bts.benchmarks.interleave import FRAMES, Measured, measure
 from edge_bts.benchmarks.machine import describe_machine, load_average
+from edge_bts.benchmarks.protocol import row_reasons, run_reasons
 from edge_bts.benchmarks.result import BenchResult, Row, Skipped, latency, ratio
 from edge_bts.benchmarks.rows import PlannedRow, plan_rows
 from edge_bts.benchmarks.settings import BenchSettings
@@ -54,10 +55,12 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="edge-bts-bench-") as name:
         folder = Path(name)
         progress("make frames and files", 0.0)
-        frames = _frames(folder, settings)
+        frames = str(_frames(folder, settings))
         rows = plan_rows(opened, teachers, student, folder, settings)
-        sources = {row.label: row.source for row in rows.planned}
-        measured, failed, foreign = measure(sources, frames, settings, progress)
+        opens = {
+            row.label: {"source": row.source.model_dump(), "frames": frames} for row in rows.planned
+        }
+        measured, failed, foreign = measure(FRAMES, opens, settings, progress)
     skipped = rows.skipped + [Skipped(label=k, reason=v) for k, v in failed.items()]
     planned = [row for row in rows.planned if row.label in measured]
     if not planned:
@@ -67,7 +70,7 @@ def bench(
         )
     reference = _reference(planned)
     done = [_row(row, measured, reference, settings) for row in planned]
-    reasons = rows.notes + _reasons(done, foreign, settings)
+    reasons = rows.notes + run_reasons(done, foreign, settings)
     return BenchResult(
         edge_bts_version=__version__,
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -130,7 +133,7 @@ def _row(
         complexity=row.complexity,
         flops=row.complexity.flops if row.complexity else None,
         file_bytes=row.file_bytes,
-        peak_rss_bytes=data.peak_rss_bytes,
+        peak_rss_bytes=data.closed["peak_rss_bytes"],
         idle_rss_bytes=data.opened["idle_rss_bytes"],
         load_ms=data.opened["load_ms"],
         warmup_frames=data.warm["frames"],
@@ -146,36 +149,9 @@ def _row(
         engine_ratio=ratios["inference"],
         frame_ratio=ratios["frame"],
         details=data.opened["details"],
-        reasons=_row_reasons(data, settings),
+        reasons=row_reasons(data.all("frame"), data.warm["steady"], settings),
     )
 
 
 def _medians(data: Measured, stage: str) -> list[float]:
     return [float(np.median(block[stage])) for block in data.rounds]
-
-
-def _row_reasons(data: Measured, settings: BenchSettings) -> list[str]:
-    """Say what the protocol of a publishable figure asks and this row lacks."""
-    times = data.all("frame")
-    asked = BenchSettings()
-    reasons = []
-    if len(times) < asked.frames and sum(times) < asked.seconds * 1e3 * 0.9:
-        reasons.append(
-            f"{len(times)} frames in {sum(times) / 1e3:.1f} s, where {asked.frames} frames or "
-            f"{asked.seconds:g} s are asked"
-        )
-    if settings.warmup_seconds < asked.warmup_seconds:
-        reasons.append(f"warmed up for less than {asked.warmup_seconds:g} s")
-    if not data.warm["steady"]:
-        reasons.append("not steady after warm-up")
-    return reasons
-
-
-def _reasons(rows: Sequence[Row], foreign: float, settings: BenchSettings) -> list[str]:
-    reasons = [f"{row.label}: {reason}" for row in rows for reason in row.reasons]
-    if foreign > settings.foreign_load:
-        reasons.append(
-            f"other processes used {foreign:.0%} of the machine, where "
-            f"{settings.foreign_load:.0%} are allowed"
-        )
-    return reasons

@@ -12,19 +12,28 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from edge_bts.benchmarks.settings import BenchSettings
-from edge_bts.benchmarks.worker import Source
 from edge_bts.errors import EdgeBtsError
 
-__all__ = ["Measured", "Plan", "WorkerError", "measure", "plan_rounds"]
+__all__ = ["FRAMES", "Measured", "Plan", "Program", "WorkerError", "measure", "plan_rounds"]
 
-_STAGES = ("preprocess", "inference", "postprocess", "frame")
 _MAX_ROUNDS = 50
+_PATIENCE_S = 10  # for a worker to end by itself; none computes by then
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a worker runs, and the names of the times that it tells of one frame (or step)."""
+
+    module: str
+    stages: tuple[str, ...]
+
+
+FRAMES = Program("edge_bts.benchmarks.worker", ("preprocess", "inference", "postprocess", "frame"))
 
 
 class WorkerError(EdgeBtsError):
@@ -38,7 +47,7 @@ class Measured:
     opened: dict[str, Any]
     warm: dict[str, Any]
     rounds: list[dict[str, list[float]]] = field(default_factory=list)
-    peak_rss_bytes: int = 0
+    closed: dict[str, Any] = field(default_factory=dict)
 
     def all(self, stage: str) -> list[float]:
         """Return every frame's time of ``stage``, in order."""
@@ -74,16 +83,16 @@ def plan_rounds(medians_ms: Mapping[str, float], settings: BenchSettings) -> Pla
 
 
 def measure(
-    sources: Mapping[str, Source],
-    frames: Path,
+    program: Program,
+    opens: Mapping[str, Mapping[str, Any]],
     settings: BenchSettings,
     progress: Callable[[str, float], None],
 ) -> tuple[dict[str, Measured], dict[str, str], float]:
-    """Load a worker for each source, then hand out turns; only one computes at a time.
+    """Load a worker for each row, then hand out turns; only one computes at a time.
 
     Args:
-        sources: What each row opens, by its label.
-        frames: A ``.npy`` file, uint8 (N, H, W).
+        program: What the workers run.
+        opens: What each row's worker is asked to open, by the row's label.
         settings: How long.
         progress: Called with what is being done and the share of it, in [0, 1].
 
@@ -95,26 +104,27 @@ def measure(
     measured: dict[str, Measured] = {}
     with contextlib.ExitStack() as stack:
         workers: dict[str, _Worker] = {}
-        for index, (label, source) in enumerate(sources.items()):
-            progress(f"load {label}", index / len(sources))
+        for index, (label, request) in enumerate(opens.items()):
+            progress(f"load {label}", index / len(opens))
             try:
-                worker = stack.enter_context(_worker(label, settings.threads))
-                opened = worker.ask("open", source=source.model_dump(), frames=str(frames))
+                worker = stack.enter_context(_worker(label, settings.threads, program))
+                opened = worker.ask("open", **request)
                 warm = worker.ask("warm", seconds=settings.warmup_seconds)
             except WorkerError as error:
                 failed[label] = str(error)
                 continue
             workers[label], measured[label] = worker, Measured(opened, warm)
-        foreign = _rounds(workers, measured, failed, settings, progress)
+        foreign = _rounds(program, workers, measured, failed, settings, progress)
         for label in workers.keys() - failed.keys():
             try:
-                measured[label].peak_rss_bytes = workers[label].ask("close")["peak_rss_bytes"]
+                measured[label].closed = workers[label].ask("close")
             except WorkerError as error:
                 failed[label] = str(error)
     return {k: v for k, v in measured.items() if k not in failed}, failed, foreign
 
 
 def _rounds(
+    program: Program,
     workers: dict[str, _Worker],
     measured: dict[str, Measured],
     failed: dict[str, str],
@@ -140,7 +150,7 @@ def _rounds(
                 continue
             columns = zip(*answer["samples_ms"], strict=True)
             measured[label].rounds.append(
-                {stage: list(column) for stage, column in zip(_STAGES, columns, strict=True)}
+                {stage: list(column) for stage, column in zip(program.stages, columns, strict=True)}
             )
     return load.foreign
 
@@ -150,13 +160,13 @@ class _Worker:
 
     computing: str | None = None  # of all workers: who computes now
 
-    def __init__(self, label: str, threads: int) -> None:
+    def __init__(self, label: str, threads: int, program: Program) -> None:
         self.label = label
         names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
         fixed = {f"{name}_NUM_THREADS": str(threads) for name in names}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edge_bts.benchmarks.worker"],
+            [sys.executable, "-m", program.module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -191,18 +201,23 @@ class _Worker:
         return f"code {code}" + (f": {lines[-1]}" if lines else "")
 
     def end(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        # A worker that nothing is asked of ends by itself, and removes what it wrote.
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
         self._log.close()
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
 
 
 @contextlib.contextmanager
-def _worker(label: str, threads: int) -> Iterator[_Worker]:
-    worker = _Worker(label, threads)
+def _worker(label: str, threads: int, program: Program) -> Iterator[_Worker]:
+    worker = _Worker(label, threads, program)
     try:
         yield worker
     finally:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_bts.benchmarks.result import BenchResult, Ratio, Row
+from edge_bts.benchmarks.result import BenchResult, Ratio, Row, TrainingResult
 from edge_bts.errors import EnvironmentMismatchError
 from edge_bts.files import atomic_path
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["plot_result", "print_result"]
+__all__ = ["plot_result", "print_result", "print_training"]
 
 _COLOURS = {"teacher": "#8a8f98", "student": "#1f77b4"}
 _DEPLOYED = "#d1495b"
@@ -44,8 +45,51 @@ def print_result(result: BenchResult, console: Console) -> None:
     )
     if any(not row.trained for row in result.rows):
         console.print("*: untrained weights, on which the speed does not depend.")
-    for skipped in result.skipped:
-        console.print(f"skipped {skipped.label}: {skipped.reason}", highlight=False, style="dim")
+    _skipped(result, console)
+    _verdict(result, console)
+
+
+def print_training(result: TrainingResult, console: Console) -> None:
+    """Print a benchmark of trainings: one column a way to run it, where a step's time goes."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    first = result.rows[0]
+    where = result.machine.cpu if result.device == "cpu" else result.device
+    console.print(
+        f"[{result.section}] {first.network} at {first.imgsz} px, batch {first.batch}, "
+        f"{result.data}, on {where}, {_threads(result)}",
+        markup=False,
+        highlight=False,
+    )
+    table = Table()
+    table.add_column("")
+    for row in result.rows:
+        table.add_column(escape(row.label.replace(", ", "\n")), justify="right")
+    table.add_row("images/s", *(f"{row.images_per_second:.1f}" for row in result.rows))
+    table.add_row(
+        "step p50 (p90), ms", *(_two(row.step.p50, row.step.p90, _ms) for row in result.rows)
+    )
+    table.add_row("x slower", *(f"{row.ratio.median:.2f}" for row in result.rows), end_section=True)
+    for parts in zip(*(row.parts for row in result.rows), strict=True):
+        if any(part.share for part in parts):
+            mark = "" if parts[0].model else " *"
+            table.add_row(f"{parts[0].name}{mark}", *(f"{part.share:.1%}" for part in parts))
+    table.add_section()
+    table.add_row(
+        "* not model compute", *(f"{row.not_model:.1%}" for row in result.rows), style="bold"
+    )
+    table.add_row(
+        "  its p50 (p90)",
+        *(_two(row.not_model_p50, row.not_model_p90, _percent) for row in result.rows),
+    )
+    console.print(table)
+    console.print(
+        "Shares of a step, validation left out; at most 15 % outside the model is the aim.\n"
+        f"x slower: than the first, median over {first.ratio.rounds} interleaved rounds.",
+        highlight=False,
+    )
+    _skipped(result, console)
     _verdict(result, console)
 
 
@@ -113,7 +157,12 @@ def _cells(row: Row, reference: str | None) -> list[str]:
     ]
 
 
-def _verdict(result: BenchResult, console: Console) -> None:
+def _skipped(result: BenchResult | TrainingResult, console: Console) -> None:
+    for skipped in result.skipped:
+        console.print(f"skipped {skipped.label}: {skipped.reason}", highlight=False, style="dim")
+
+
+def _verdict(result: BenchResult | TrainingResult, console: Console) -> None:
     machine = result.machine
     console.print(
         f"load average {machine.load_average_before[0]:g} before, "
@@ -132,13 +181,21 @@ def _name(row: Row) -> str:
     return row.label if row.trained else f"{row.label}*"
 
 
-def _threads(result: BenchResult) -> str:
+def _threads(result: BenchResult | TrainingResult) -> str:
     threads = result.settings.threads
     return f"{threads} thread" + ("s" if threads > 1 else "")
 
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _two(p50: float, p90: float | None, write: Callable[[float | None], str]) -> str:
+    return f"{write(p50)} ({write(p90)})"
 
 
 def _plain(ratio: Ratio | None) -> str:

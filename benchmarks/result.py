@@ -18,9 +18,12 @@ __all__ = [
     "BenchResult",
     "Latency",
     "Machine",
+    "Part",
     "Ratio",
     "Row",
     "Skipped",
+    "TrainingResult",
+    "TrainingRow",
     "latency",
     "load_result",
     "ratio",
@@ -139,6 +142,72 @@ class BenchResult(_Model):
     reasons: list[str]
 
 
+class Part(_Model):
+    """A part of a training step.
+
+    ``share`` is of all measured time. ``model`` says whether it is model compute: networks, loss,
+    gradients and optimizer are, and so are teachers that speak in every step; batches,
+    augmentation, the warp of recorded teachers and the log are not.
+    """
+
+    name: str
+    model: bool
+    share: float
+    p50_ms: float
+    p90_ms: float | None
+
+
+class TrainingRow(_Model):
+    """One way to run a training, in its own process.
+
+    ``images_per_second`` is by mean step time, without validation. ``not_model`` is the share of
+    all measured time that is not model compute, ``not_model_p50`` and ``not_model_p90`` are over
+    the steps. ``load_ms`` is the time to the end of the first step: teachers' recordings and
+    compilation included. ``ratio`` is to the first row.
+    """
+
+    label: str
+    network: str
+    precision: Literal["fp32", "bf16"]
+    compiled: bool
+    channels_last: bool
+    imgsz: int
+    batch: int
+    load_ms: float
+    warmup_steps: int
+    steady: bool
+    step: Latency
+    images_per_second: float
+    parts: list[Part]
+    not_model: float
+    not_model_p50: float
+    not_model_p90: float | None
+    rounds_step_p50_ms: list[float]
+    ratio: Ratio
+    peak_rss_bytes: int
+    peak_device_bytes: int | None
+    reasons: list[str]
+
+
+class TrainingResult(_Model):
+    """A whole run of ``edge-bts bench --train``; ``verdict`` as in :class:`BenchResult`."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["edge-bts.bench-train"] = "edge-bts.bench-train"
+    edge_bts_version: str
+    date: str
+    section: Literal["train", "distill"]
+    config: dict[str, Any]
+    data: str
+    settings: BenchSettings
+    machine: Machine
+    device: str
+    rows: list[TrainingRow]
+    skipped: list[Skipped]
+    verdict: Literal["VALID", "INVALID", "QUICK"]
+    reasons: list[str]
+
+
 def latency(samples_ms: Sequence[float]) -> Latency:
     """Summarise the times of at least one frame; percentiles by linear interpolation.
 
@@ -176,7 +245,7 @@ def ratio(rounds: Sequence[float], reference: Sequence[float]) -> Ratio:
     )
 
 
-def write_result(path: str | Path, result: BenchResult) -> None:
+def write_result(path: str | Path, result: BenchResult | TrainingResult) -> None:
     """Write the result as JSON, atomically."""
     write_json(path, result.model_dump(mode="json"))
 

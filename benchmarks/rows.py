@@ -173,7 +173,7 @@ class Rows:
         self._add(f"{who}, torch fp32", role, network, trained, source, complexity, size)
         onnx = self._folder / f"{len(self.planned)}.onnx"
         export_onnx(module, checkpoint.imgsz, onnx)
-        names = ("imgsz", "mean", "std", "threshold")
+        names = ("imgsz", "mean", "std", "threshold", "presence_threshold")
         geometry = {name: getattr(checkpoint, name) for name in names}
         for backend in _BUNDLE_BACKENDS:
             source = self._source(backend, "fp32", file=str(onnx), **geometry)

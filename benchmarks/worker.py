@@ -46,6 +46,7 @@ class Source(BaseModel):
     mean: float = 0.0
     std: float = 1.0
     threshold: float = 0.5
+    presence_threshold: float = 0.0
 
     def open(self) -> Segmenter:
         """Load the network; one of the three is set."""
@@ -67,6 +68,7 @@ class Source(BaseModel):
             mean=self.mean,
             std=self.std,
             threshold=self.threshold,
+            presence_threshold=self.presence_threshold,
             name=Path(str(self.file)).name,
         )
 

@@ -10,7 +10,7 @@ import copy
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,9 +21,11 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - Python 3.10 of JetPack 6
     import tomli as tomllib
 
-__all__ = ["Settings", "load_recipe", "recipe_names", "settings"]
+__all__ = ["Settings", "load_recipe", "overlay", "recipe_names", "settings"]
 
 S = TypeVar("S", bound="Settings")
+Kind = Literal["recipe", "study"]
+_FOLDERS: dict[Kind, str] = {"recipe": "recipes", "study": "studies"}
 
 
 class Settings(BaseModel):
@@ -32,28 +34,31 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _recipe_folder() -> Path:
+def _shipped(kind: Kind) -> Path:
     import edge_bts.trainers
 
-    return Path(edge_bts.trainers.__file__).parent / "recipes"
+    return Path(edge_bts.trainers.__file__).parent / _FOLDERS[kind]
 
 
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with the package."""
-    return sorted(path.stem for path in _recipe_folder().glob("*.toml"))
+def recipe_names(kind: Kind = "recipe") -> list[str]:
+    """Return the names of the recipes (or studies) that come with the package."""
+    return sorted(path.stem for path in _shipped(kind).glob("*.toml"))
 
 
-def load_recipe(recipe: str | Path | None, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def load_recipe(
+    recipe: str | Path | None, overrides: Iterable[str] = (), kind: Kind = "recipe"
+) -> dict[str, Any]:
     """Read a recipe and lay ``section.key=value`` overrides over it.
 
     Args:
         recipe: A TOML file, or the name of a recipe of the package; None is an empty recipe.
         overrides: ``train.loop.epochs=3``; the value is TOML, or a bare string.
+        kind: What the file is; a study is shipped in a folder of its own.
 
     Raises:
         InputError: No such recipe, not TOML, or an override without ``=``.
     """
-    content = {} if recipe is None else _read(Path(recipe))
+    content = {} if recipe is None else _read(Path(recipe), kind)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
@@ -87,12 +92,36 @@ def settings(cls: type[S], recipe: Mapping[str, Any], section: str, **flags: Any
         raise InputError(f"Expected settings that {cls.__name__} takes, but {faults}.") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def overlay(
+    cls: type[Settings], below: Mapping[str, Any], above: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Lay ``above`` over ``below``, both contents of ``cls``: sections are merged, values replaced.
+
+    A section is a field that is itself a :class:`Settings`; a model or a table of weights is one
+    value, of which no part of the old one must stay.
+    """
+    merged = {**below, **above}
+    for name in below.keys() & above.keys():
+        field = cls.model_fields.get(name)
+        section = None if field is None else field.annotation
+        if (
+            isinstance(section, type)
+            and get_origin(section) is None  # dict[str, int] is a type for Python 3.10
+            and issubclass(section, Settings)
+            and isinstance(below[name], Mapping)
+            and isinstance(above[name], Mapping)
+        ):
+            merged[name] = overlay(section, below[name], above[name])
+    return merged
+
+
+def _read(path: Path, kind: Kind) -> dict[str, Any]:
     if not path.is_file() and path.suffix != ".toml" and path.name == str(path):
-        path = _recipe_folder() / f"{path.name}.toml"
+        path = _shipped(kind) / f"{path.name}.toml"
     if not path.is_file():
         raise InputError(
-            f"Expected a recipe file or one of {', '.join(recipe_names())}, but got {path.name!r}."
+            f"Expected a {kind} file or one of {', '.join(recipe_names(kind))}, "
+            f"but got {path.name!r}."
         )
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

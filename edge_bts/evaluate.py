@@ -18,29 +18,30 @@ from edge_bts.errors import InputError
 from edge_bts.measure import components
 from edge_bts.metrics import (
     LESION_SIZES,
+    AreaAgreement,
     FalsePositives,
     ImageRow,
+    Presence,
     Summary,
+    area_agreement,
+    dice,
     false_positives,
+    presence_scores,
     score_image,
     summarise,
 )
-from edge_bts.metrics.table import render_table
 
 if TYPE_CHECKING:
     from edge_bts.data import Sample
+    from edge_bts.runtime import Prediction
 
 __all__ = [
-    "THRESHOLD_GRID",
     "Report",
+    "Reports",
     "SegmenterLike",
     "evaluate",
-    "pick_threshold",
-    "render_table",
+    "tracked",
 ]
-
-THRESHOLD_GRID: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(1, 20))
-"""0.05 to 0.95 in steps of 0.05."""
 
 
 class SegmenterLike(Protocol):
@@ -50,8 +51,12 @@ class SegmenterLike(Protocol):
     def threshold(self) -> float:
         """At or above this probability a pixel is lesion."""
 
-    def probability(self, frame: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Return the lesion probability (H, W) in 0..1 of a gray frame (H, W)."""
+    @property
+    def presence_threshold(self) -> float:
+        """Below this presence score a mask is emptied."""
+
+    def predict(self, frame: NDArray[np.uint8], /) -> Prediction:
+        """Return the lesion probability (H, W) and the presence score of a gray frame (H, W)."""
 
 
 class Report(BaseModel):
@@ -62,7 +67,9 @@ class Report(BaseModel):
         dataset: Name of the data set.
         part: Part of the split, or "all".
         split_hash: Hash of the split; empty without one.
+        leaks: Why these figures flatter, in words; empty where they do not.
         threshold: Applied to the probabilities.
+        presence_threshold: Applied to the presence scores; 0 empties no mask.
         min_area_px: On images without lesion, a predicted component counts as a false positive
             if it has more pixels than this. Overlap and distances are of the whole mask.
         resamples: Bootstrap samples of each interval, drawn by group.
@@ -71,6 +78,8 @@ class Report(BaseModel):
         by_category: The same by category.
         by_size: The same by lesion size (``LESION_SIZES``).
         normals: Images whose true mask is empty; None if there are none.
+        presence: How well lesions and normals are told apart, and what that costs.
+        area: Agreement of predicted and true areas; None where nothing is predicted on a lesion.
         rows: One an image, in the order of the samples.
     """
 
@@ -82,7 +91,9 @@ class Report(BaseModel):
     dataset: str = ""
     part: str = ""
     split_hash: str = ""
+    leaks: str = ""
     threshold: float
+    presence_threshold: float
     min_area_px: int
     resamples: int
     seed: int
@@ -90,7 +101,18 @@ class Report(BaseModel):
     by_category: dict[str, Summary]
     by_size: dict[str, Summary]
     normals: FalsePositives | None
+    presence: Presence
+    area: AreaAgreement | None
     rows: list[ImageRow]
+
+
+class Reports(BaseModel):
+    """The same model on several sets of samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["edge-bts reports 1"] = "edge-bts reports 1"
+    reports: list[Report]
 
 
 def evaluate(
@@ -98,6 +120,7 @@ def evaluate(
     samples: Sequence[Sample],
     *,
     threshold: float | None = None,
+    presence_threshold: float | None = None,
     min_area_px: int = 0,
     resamples: int = 2000,
     seed: int = 0,
@@ -105,6 +128,7 @@ def evaluate(
     dataset: str = "",
     part: str = "",
     split_hash: str = "",
+    leaks: str = "",
 ) -> Report:
     """Segment every sample and score it against its mask, in source geometry.
 
@@ -112,6 +136,7 @@ def evaluate(
         segmenter: What to evaluate.
         samples: At least one.
         threshold: Instead of the segmenter's own.
+        presence_threshold: Instead of the segmenter's own.
         min_area_px: See :class:`Report`.
         resamples: Bootstrap samples of each interval.
         seed: Seed of the bootstrap.
@@ -119,15 +144,17 @@ def evaluate(
         dataset: Name of the data set, for the report.
         part: Part of the split, for the report.
         split_hash: Hash of the split, for the report.
+        leaks: Why the figures will flatter, for the report.
 
     Raises:
         InputError: There are no samples, or one cannot be read.
     """
     _refuse_nothing(samples)
     cut = segmenter.threshold if threshold is None else threshold
+    gate = segmenter.presence_threshold if presence_threshold is None else presence_threshold
     rows = [
-        _row(segmenter, sample, cut, min_area_px)
-        for sample in _tracked(samples, "evaluating", progress)
+        _row(segmenter, sample, cut, gate, min_area_px)
+        for sample in tracked(samples, "evaluating", progress)
     ]
     parts: dict[str, list[ImageRow]] = {}
     for row in rows:
@@ -138,7 +165,9 @@ def evaluate(
         dataset=dataset,
         part=part,
         split_hash=split_hash,
+        leaks=leaks,
         threshold=cut,
+        presence_threshold=gate,
         min_area_px=min_area_px,
         resamples=resamples,
         seed=seed,
@@ -146,49 +175,10 @@ def evaluate(
         by_category=_summaries(parts, resamples, seed),
         by_size=_summaries(sizes, resamples, seed),
         normals=false_positives(rows, resamples=resamples, seed=seed),
+        presence=presence_scores(rows, resamples=resamples, seed=seed),
+        area=area_agreement(rows),
         rows=rows,
     )
-
-
-def pick_threshold(
-    segmenter: SegmenterLike,
-    samples: Sequence[Sample],
-    grid: Sequence[float] = THRESHOLD_GRID,
-    *,
-    progress: bool = False,
-) -> tuple[float, float]:
-    """Choose the threshold with the highest mean per-image Dice over the lesion images.
-
-    For validation samples only: figures of the samples that chose a threshold flatter it. Normals
-    have no say; they do not enter the mean Dice that is reported either. Of equal thresholds the
-    one nearest 0.5 is taken, then the lower.
-
-    Args:
-        segmenter: Gives the probabilities; its own threshold plays no part.
-        samples: Of the validation part; those without a lesion are passed over.
-        grid: Thresholds to try, in (0, 1).
-        progress: As in :func:`evaluate`.
-
-    Returns:
-        The threshold and its mean Dice on ``samples``.
-
-    Raises:
-        InputError: No sample has a lesion, or one cannot be read.
-    """
-    candidates = sorted(grid)
-    dice = [
-        _dice_at(segmenter.probability(image), mask.astype(bool), candidates)
-        for image, mask in (s.read() for s in _tracked(samples, "choosing threshold", progress))
-        if mask.any()
-    ]
-    if not dice:
-        raise InputError(
-            "Expected samples with a lesion to choose a threshold on, but none has one; "
-            "pass the validation part of a data set with masks."
-        )
-    mean = np.mean(dice, axis=0)
-    best = min(np.flatnonzero(mean == mean.max()), key=lambda i: abs(candidates[i] - 0.5))
-    return candidates[best], float(mean[best])
 
 
 def _refuse_nothing(samples: Sequence[Sample]) -> None:
@@ -201,10 +191,16 @@ def _describe(segmenter: SegmenterLike) -> dict[str, Any]:
     return dict(describe()) if callable(describe) else {"name": type(segmenter).__name__}
 
 
-def _row(segmenter: SegmenterLike, sample: Sample, threshold: float, min_area_px: int) -> ImageRow:
+def _row(
+    segmenter: SegmenterLike, sample: Sample, threshold: float, gate: float, min_area_px: int
+) -> ImageRow:
     image, target = sample.read()
-    mask = geometry.threshold(segmenter.probability(image), threshold)
-    found = components(mask)
+    found = segmenter.predict(image)
+    mask = geometry.threshold(found.probability, threshold)
+    ungated = dice(mask, target)
+    if found.presence < gate:
+        mask[:] = 0
+    parts = components(mask)
     return score_image(
         mask,
         target,
@@ -212,7 +208,9 @@ def _row(segmenter: SegmenterLike, sample: Sample, threshold: float, min_area_px
         group=sample.group,
         category=sample.category,
         spacing_mm=sample.spacing_mm,
-        predicted=bool(found) and found[0].area_px > min_area_px,
+        predicted=bool(parts) and parts[0].area_px > min_area_px,
+        presence=found.presence,
+        dice_ungated=ungated,
     )
 
 
@@ -221,20 +219,8 @@ def _summaries(parts: dict[str, list[ImageRow]], resamples: int, seed: int) -> d
     return {name: summary for name, summary in found.items() if summary is not None}
 
 
-def _dice_at(
-    probability: NDArray[np.float32], target: NDArray[np.bool_], thresholds: Sequence[float]
-) -> NDArray[np.float64]:
-    """Dice at each of the rising thresholds, from one pass over the pixels."""
-    # How many thresholds a pixel reaches; compared in float32 as geometry.threshold does.
-    reached = np.searchsorted(np.asarray(thresholds, np.float32), probability.ravel(), "right")
-    reached[np.isnan(probability.ravel())] = 0
-    length = len(thresholds) + 1
-    predicted = np.bincount(reached, minlength=length)[::-1].cumsum()[::-1][1:]
-    both = np.bincount(reached[target.ravel()], minlength=length)[::-1].cumsum()[::-1][1:]
-    return np.asarray(2 * both / (predicted + np.count_nonzero(target)), np.float64)
-
-
-def _tracked(samples: Sequence[Sample], what: str, progress: bool) -> Iterator[Sample]:
+def tracked(samples: Sequence[Sample], what: str, progress: bool) -> Iterator[Sample]:
+    """Yield the samples; with ``progress`` show how far it is, see :func:`evaluate`."""
     if not progress:
         yield from samples
         return

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from edge_bts.errors import EdgeBtsError, InputError
 __all__ = [
     "atomic_path",
     "canonical_json",
+    "is_leftover",
     "new_folder",
     "sha256_bytes",
     "sha256_file",
@@ -65,6 +67,15 @@ def atomic_path(path: str | Path, *, suffix: str | None = None) -> Iterator[Path
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+# The names that atomic_path gives: a dot, the file's name, what mkstemp draws, the suffix.
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.[^.]+)?")
+
+
+def is_leftover(path: Path) -> bool:
+    """Say whether ``path`` is the unfinished file of a process that was killed while it wrote."""
+    return path.is_file() and _TEMPORARY.fullmatch(path.name) is not None
 
 
 def _umask() -> int:

@@ -104,6 +104,8 @@ class Manifest(_Part):
         geometry: Side of the square and how frames get there.
         normalisation: Constants of the input scaling.
         threshold: Probability from which a pixel counts as lesion.
+        presence_threshold: Presence score (:mod:`edge_bts.presence`) below which the mask is
+            emptied; 0: never.
         classes: Names of the output channels.
         precision: Of the models that ``models`` names, the reference apart.
         models: Which file serves which backend; ``reference`` is the float model in ONNX.
@@ -122,6 +124,7 @@ class Manifest(_Part):
     geometry: Geometry
     normalisation: Normalisation
     threshold: Probability
+    presence_threshold: Annotated[Finite, Field(ge=0, lt=1)] = 0.0
     classes: list[str] = ["lesion"]
     precision: Literal["fp32", "fp16", "int8"]
     models: dict[str, str]

@@ -59,6 +59,13 @@ def model_card(
         f"({checkpoint.category} images), split `{checkpoint.split_hash[:12] or 'unknown'}`. "
         f"Calibration, threshold and parity: {report['data'] or 'simulated phantoms only'}.",
         "",
+        "## Operating point",
+        "",
+        f"A pixel is lesion from a probability of {report['threshold']['bundle']:.2f}; a frame "
+        "whose presence score (mean of the highest 0.2 % of the probabilities) is below "
+        f"{report['presence_threshold']['bundle']:.3f} gets an empty mask. Both were chosen on "
+        "validation images.",
+        "",
         "## Figures",
         "",
         *_figures(report),

@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_bts import geometry
+from edge_bts import geometry, provenance
 from edge_bts.bundle import Bundle, write_bundle
 from edge_bts.data import Sample
-from edge_bts.export import provenance
 from edge_bts.export.card import model_card, parity_table
 from edge_bts.export.fold import fold_batch_norm
 from edge_bts.export.golden import Golden, golden_phantoms, pack_golden
@@ -26,6 +25,7 @@ from edge_bts.export.quantize import quantize, summarise
 from edge_bts.export.request import Prepared, Request, prepare
 from edge_bts.files import canonical_json, sha256_bytes, sha256_file
 from edge_bts.models import Checkpoint
+from edge_bts.operating_point import OperatingPoint, pick_operating_point
 
 __all__ = ["Request", "export", "prepare"]
 
@@ -55,10 +55,11 @@ def export(request: Request, say: Say = print) -> Bundle:
         "data": "" if prepared.inputs is None else str(prepared.inputs),
         "validation": {},
     }
-    deployed, threshold = student, checkpoint.threshold
+    deployed, cuts = student, _cuts(checkpoint)
     if settings.precision == "int8":
-        deployed, threshold = _to_int8(prepared, student, report, say)
-    report["threshold"] = {"checkpoint": checkpoint.threshold, "bundle": threshold}
+        deployed, cuts = _to_int8(prepared, student, report, say)
+    for name, of_checkpoint in _cuts(checkpoint).items():
+        report[name] = {"checkpoint": of_checkpoint, "bundle": cuts[name]}
     say("Writing ONNX and OpenVINO IR.")
     made = export_models(student, deployed, checkpoint.imgsz, settings)
     report["graphs"] = made.graphs
@@ -68,7 +69,7 @@ def export(request: Request, say: Say = print) -> Bundle:
         checkpoint.imgsz,
         checkpoint.mean,
         checkpoint.std,
-        threshold,
+        cuts["threshold"],
     )
     cases = _cases(prepared, golden)
     say(f"Comparing {len(ladder.rungs)} forms on {len(cases)} images.")
@@ -77,7 +78,7 @@ def export(request: Request, say: Say = print) -> Bundle:
     agreement = check_parity(parity, ladder, settings.agreement)
     report["parity"] = parity.model_dump(mode="json")
     files = _files(prepared, made, report, parity, _golden_file(ladder, golden))
-    fields = _manifest_fields(prepared, made, threshold, agreement)
+    fields = _manifest_fields(prepared, made, cuts, agreement)
     bundle = write_bundle(request.output, fields, files, force=request.force)
     say(f"Wrote {bundle.path} ({_megabytes(files)} MB), manifest {bundle.manifest_sha256[:12]}.")
     return bundle
@@ -85,8 +86,8 @@ def export(request: Request, say: Say = print) -> Bundle:
 
 def _to_int8(
     prepared: Prepared, student: nn.Module, report: dict[str, Any], say: Say
-) -> tuple[nn.Module, float]:
-    """Quantize, fine-tune and choose the threshold again; fill ``report``."""
+) -> tuple[nn.Module, dict[str, float]]:
+    """Quantize, fine-tune and choose the thresholds again; fill ``report``."""
     from edge_bts.export.qat import fine_tune
     from edge_bts.trainers.data import TensorData
     from edge_bts.trainers.runs import open_teachers
@@ -109,15 +110,19 @@ def _to_int8(
         deployed, student, checkpoint, (train, val), settings.qat, settings.augment, opened
     )
     report["validation"] = validation
-    threshold, dice = _pick_threshold(deployed, checkpoint, inputs.val)
+    point = _pick_operating_point(deployed, checkpoint, inputs.val)
     forms = ", ".join(
         f"{form} {validation[form]['dice']:.4f}" for form in ("float", "calibrated", "tuned")
     )
     say(
-        f"Validation Dice at 0.5, model geometry: {forms}; threshold {threshold:.2f} gives "
-        f"{dice:.4f} in source geometry."
+        f"Validation Dice at 0.5, model geometry: {forms}; threshold {point.threshold:.2f} "
+        f"and presence {point.presence_threshold:.3f} give {point.dice:.4f} in source geometry."
     )
-    return deployed, threshold
+    return deployed, _cuts(point)
+
+
+def _cuts(point: Checkpoint | OperatingPoint) -> dict[str, float]:
+    return {"threshold": point.threshold, "presence_threshold": point.presence_threshold}
 
 
 def _draw(total: int, count: int, seed: int) -> list[int]:
@@ -130,15 +135,14 @@ def _normalised(image: Tensor, checkpoint: Checkpoint) -> Tensor:
     return torch.from_numpy(frame)[None, None]
 
 
-def _pick_threshold(
+def _pick_operating_point(
     deployed: nn.Module, checkpoint: Checkpoint, val: Sequence[Sample]
-) -> tuple[float, float]:
-    from edge_bts.evaluate import pick_threshold
+) -> OperatingPoint:
     from edge_bts.runtime import Segmenter, open_backend
 
     backend = open_backend("torch", copy.deepcopy(deployed), precision="int8")
     segmenter = Segmenter(backend, imgsz=checkpoint.imgsz, mean=checkpoint.mean, std=checkpoint.std)
-    return pick_threshold(segmenter, val)
+    return pick_operating_point(segmenter, val)
 
 
 def _cases(prepared: Prepared, golden: Golden) -> list[Sample | Case]:
@@ -189,7 +193,7 @@ def _files(
 
 
 def _manifest_fields(
-    prepared: Prepared, made: ExportedModels, threshold: float, agreement: dict[str, float]
+    prepared: Prepared, made: ExportedModels, cuts: dict[str, float], agreement: dict[str, float]
 ) -> dict[str, Any]:
     request, checkpoint = prepared.request, prepared.checkpoint
     settings = request.settings
@@ -199,7 +203,7 @@ def _manifest_fields(
         "version": settings.version,
         "geometry": {"imgsz": checkpoint.imgsz},
         "normalisation": {"mean": checkpoint.mean, "std": checkpoint.std},
-        "threshold": threshold,
+        **cuts,
         "precision": settings.precision,
         "models": made.serves,
         "targets": ["onnxruntime cpu", "openvino cpu"],

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from edge_bts.export.quantize import snap_scales
 from edge_bts.export.settings import QatSettings
 from edge_bts.models import Checkpoint
-from edge_bts.trainers.data import TensorData
+from edge_bts.trainers.data import Batch, TensorData
 from edge_bts.trainers.loop import fit, make_fabric, validate
 from edge_bts.trainers.losses import bernoulli_kl
 from edge_bts.trainers.settings import AugmentSettings, DistillSettings
-from edge_bts.trainers.tasks import DistillTask, Network, SupervisedTask, Task, Teacher
+from edge_bts.trainers.tasks import DistillTask, SupervisedTask, Task
+from edge_bts.trainers.teachers import Network, Teacher
 
 __all__ = ["QatTask", "fine_tune"]
 
@@ -40,16 +41,20 @@ class QatTask(Task):
     def _keep(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         self._logits = output
 
-    def prepare(self, image: Tensor) -> None:
+    def prepare(self, train: TensorData) -> None:
         """Prepare the other task."""
-        self.lesson.prepare(image)
+        self.lesson.prepare(train)
 
-    def forward(self, image: Tensor, mask: Tensor, category: Tensor) -> dict[str, Tensor]:
+    def start_epoch(self, epoch: int) -> None:
+        """Tell the other task."""
+        self.lesson.start_epoch(epoch)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the other task with ``self`` added to them and to ``total``."""
-        losses = self.lesson(image, mask, category)
+        losses = self.lesson(batch)
         logits, self._logits = self._logits, None
         assert logits is not None  # every task calls its network
-        spoken, _ = self._frozen["float"](image)
+        spoken, _ = self._frozen["float"](batch.image)
         own = bernoulli_kl(logits, spoken, self.settings.temperature).mean()
         total = losses["total"] + self.settings.self_weight * own
         return {**losses, "total": total, "self": own.detach()}
@@ -130,10 +135,10 @@ def _lesson(network: Network, teachers: Sequence[Teacher], settings: QatSettings
         return SupervisedTask(network)
     benign, malignant = teachers
     words = DistillSettings(
-        prediction_weight=settings.teacher_weight,
+        prediction={"kl": settings.teacher_weight},
         temperature=settings.temperature,
-        feature_weight=0.0,
-        feature_pairs={},
+        feature={},
+        view="same",
     )
     return DistillTask(network, benign, malignant, words)
 

@@ -49,8 +49,16 @@ class ExportSettings(Settings):
     quantize: QuantizeSettings = QuantizeSettings()
     qat: QatSettings = QatSettings()
     # Milder than in training: the ranges should be those of images as they come.
-    augment: AugmentSettings = AugmentSettings(
-        rotate_degrees=8.0, translate=0.05, scale=(0.9, 1.1), affine=0.5, noise=0.01
+    augment: AugmentSettings = AugmentSettings.off(
+        flip=0.5,
+        affine=0.5,
+        rotate_degrees=8.0,
+        translate=0.05,
+        scale=(0.9, 1.1),
+        gain=0.5,
+        gain_db=4.0,
+        gray_map=0.5,
+        gamma=(0.85, 1.2),
     )
     golden_frames: int = Field(4, ge=1, le=32)  # phantoms: benign, malignant, normal, benign, ...
     golden_seed: int = 20_000  # far from seeds of phantom data sets

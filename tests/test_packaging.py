@@ -110,6 +110,7 @@ def test_wheel_holds_the_package_and_nothing_else(repository: Path, tmp_path: Pa
         "edge_bts/py.typed",
         "edge_bts/_native.pyi",
         "edge_bts/trainers/recipes/busi-cpu.toml",
+        "edge_bts/trainers/studies/busi-cpu.toml",
         "edge_bts/export/__init__.py",
         "edge_bts/benchmarks/__init__.py",
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,19 +19,30 @@ __all__ = ["CATEGORIES", "Batch", "TensorData"]
 CATEGORIES = ("benign", "malignant", "normal", "lesion")
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One step's input.
+class Batch(NamedTuple):
+    """One step's input; a tuple, because wrappers of modules refuse frozen dataclasses.
 
     Attributes:
         image: (B, 1, S, S) float32 in 0..1, not yet normalised: every network has its own scaling.
         mask: (B, 1, S, S) float32, 0 or 1.
         category: (B,) int64, an index into ``CATEGORIES``.
+        place: (B,) int64, the images' places in their :class:`TensorData`.
+        grid: (B, S, S, 2) float32, how augmentation sampled the stored squares (see
+            :func:`edge_bts.trainers.augment.warp`); None: not at all.
     """
 
     image: Tensor
     mask: Tensor
     category: Tensor
+    place: Tensor
+    grid: Tensor | None = None
+
+    def at(self, index: Tensor) -> Batch:
+        """Return the images at ``index`` (N,)."""
+        grid = None if self.grid is None else self.grid[index]
+        return Batch(
+            self.image[index], self.mask[index], self.category[index], self.place[index], grid
+        )
 
 
 @dataclass(frozen=True)
@@ -83,12 +95,13 @@ class TensorData:
         """Yield whole batches in random order; ``rank`` of ``world`` gets its own share.
 
         A rest smaller than a batch is left out of this epoch: batch norm would see too few images.
-        A set smaller than one batch comes as one small batch.
+        A set smaller than one batch for each comes as one small batch, of the same size for each.
         """
         order = torch.randperm(len(self), generator=generator)
+        share = min(batch, len(self) // world)
         for step in range(self.steps(batch, world)):
-            start = (step * world + rank) * batch
-            yield self._batch(order[start : start + batch])
+            start = (step * world + rank) * share
+            yield self._batch(order[start : start + share])
 
     def in_order(self, batch: int) -> Iterator[Batch]:
         """Yield every image once, in order."""
@@ -98,5 +111,8 @@ class TensorData:
     def _batch(self, index: Tensor) -> Batch:
         index = index.to(self.images.device)
         return Batch(
-            self.images[index].float().div_(255), self.masks[index].float(), self.categories[index]
+            self.images[index].float().div_(255),
+            self.masks[index].float(),
+            self.categories[index],
+            index,
         )

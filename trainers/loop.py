@@ -8,23 +8,28 @@ the :class:`~edge_bts.trainers.tasks.Task`. On one device it runs as it is, on s
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from edge_bts.errors import EnvironmentMismatchError, InputError
 from edge_bts.trainers.augment import Augment
 from edge_bts.trainers.data import CATEGORIES, TensorData
+from edge_bts.trainers.distributed import first_alone, whole_batch_norm
 from edge_bts.trainers.log import RunLog
 from edge_bts.trainers.settings import AugmentSettings, LoopSettings
-from edge_bts.trainers.state import load_state, save_state
-from edge_bts.trainers.tasks import Network, Task
+from edge_bts.trainers.state import load_state, remove_leftovers, save_state
+from edge_bts.trainers.tasks import Task
+from edge_bts.trainers.teachers import Network
 
 __all__ = ["FitResult", "fit", "make_fabric", "validate"]
 
@@ -49,7 +54,10 @@ class FitResult:
 
 
 def make_fabric(settings: LoopSettings) -> Fabric:
-    """Return a launched Fabric for ``settings``.
+    """Return a launched Fabric for ``settings``; under ``torchrun`` that decides how many devices.
+
+    On CUDA, fp32 multiplies in TF32 and cuDNN chooses its kernels by trying them: all shapes are
+    fixed, so it pays. Runs repeat bit for bit on the CPU only.
 
     Raises:
         EnvironmentMismatchError: ``device`` is cuda and there is none.
@@ -61,9 +69,19 @@ def make_fabric(settings: LoopSettings) -> Fabric:
             "Expected a CUDA device, but torch finds none; use --device cpu or install a CUDA "
             "build of torch."
         )
+    cuda = settings.device != "cpu" and torch.cuda.is_available()
+    if cuda:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    devices, machines = settings.devices, 1
+    if torch.distributed.is_torchelastic_launched():
+        # Fabric would take loop.devices for the truth and train as many runs as processes.
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        machines = int(os.environ["WORLD_SIZE"]) // devices
     fabric = Fabric(
-        accelerator="cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu",
-        devices=settings.devices,
+        accelerator="cuda" if cuda else "cpu",
+        devices=devices,
+        num_nodes=machines,
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
     )
     fabric.launch()
@@ -87,7 +105,12 @@ def fit(
     """Train ``task`` and keep the epoch with the best validation Dice.
 
     Every epoch draws its order and its augmentation from ``(seed, epoch)`` and ends in a state
-    file, so a run that is interrupted and resumed gives the weights of one that was not.
+    file, so a run that is interrupted and resumed gives the weights of one that was not. The
+    state is the last file of an epoch: a run that was killed before it does the epoch again.
+
+    With N processes a step takes N batches, and losses, batch norms, metrics and decisions are
+    those of one process with a batch N times as large. Only augmentation differs: each process
+    draws its own.
 
     Args:
         task: What to train; on ``fabric``'s device already.
@@ -103,34 +126,45 @@ def fit(
         log: Where progress goes; default a new :class:`RunLog` in ``folder``.
 
     Raises:
-        InputError: The state is missing, truncated or of another run; or the loss is not finite.
+        InputError: The state is missing, truncated or of another run; there are fewer images
+            than processes; or a loss or gradient is not finite: on the CPU at once, on CUDA, where
+            reading a value waits for it, up to nine steps later. What earlier epochs left stays.
     """
+    if len(train) < fabric.world_size:
+        raise InputError(
+            f"Expected at least one training image for each of {fabric.world_size} processes, but "
+            f"got {len(train)}; start fewer."
+        )
+    first_alone(fabric, remove_leftovers, folder)
     torch.manual_seed(settings.seed)
-    task.prepare(next(train.in_order(1)).image)
+    task.prepare(train)
     task.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _make_optimizer(task, settings)
     result, since_best, first = FitResult(), 0, 1
     if resume:
-        state = load_state(folder, fingerprint)
+        state = first_alone(fabric, load_state, folder, fingerprint, fabric.world_size)
         task.load_state_dict(state["task"])
         optimizer.load_state_dict(state["optimizer"])
         result = FitResult(**state["result"])
         since_best, first = state["since_best"], state["epoch"] + 1
+    if settings.compile:
+        task.network.module.compile()
     model: Any = fabric.setup_module(task)
     wrapped: Any = fabric.setup_optimizers(optimizer)
     augmentation = Augment(augment).to(fabric.device)
     steps = train.steps(settings.batch, fabric.world_size)
     log = log or RunLog(folder, settings.epochs, main=fabric.is_global_zero)
 
-    with log.running(result.history):
+    with log.running(result.history), whole_batch_norm(task, fabric):
         for epoch in range(first, settings.epochs + 1):
             if since_best >= settings.patience:
                 result.stopped_early = True
                 break
-            sums: dict[str, Any] = {}
+            losses = _EpochLosses(fabric, epoch)
             started, images = time.perf_counter(), 0
             torch.manual_seed(_epoch_seed(settings.seed, epoch, fabric.global_rank))
             order = torch.Generator().manual_seed(_epoch_seed(settings.seed, epoch, 0))
+            task.start_epoch(epoch)
             model.train()
             batches = train.shuffled(settings.batch, order, fabric.global_rank, fabric.world_size)
             for step, batch in enumerate(batches):
@@ -138,50 +172,39 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 with torch.no_grad():
-                    image, mask = augmentation(batch.image, batch.mask)
-                losses = model(image, mask, batch.category)
-                fabric.backward(losses["total"])
+                    batch = batch._replace(**augmentation(batch.image, batch.mask)._asdict())
+                parts = model(batch)
+                fabric.backward(parts["total"])
                 norm = fabric.clip_gradients(
                     model, wrapped, max_norm=settings.clip, error_if_nonfinite=False
                 )
+                losses.add({**parts, "gradient_norm": norm})
                 wrapped.step()
                 wrapped.zero_grad(set_to_none=True)
-                for name, value in (*losses.items(), ("gradient_norm", norm)):
-                    # Stays on the device: reading it here would wait for the step.
-                    sums[name] = sums.get(name, 0) + value.detach()
-                images += len(image) * fabric.world_size
+                images += len(batch.place) * fabric.world_size
                 log.step(step + 1, steps)
+            row = {f"train/{name}": value for name, value in losses.means().items()}
             seconds = time.perf_counter() - started
-            row = {f"train/{name}": float(value) / steps for name, value in sums.items()}
-            if not math.isfinite(row["train/total"] + row["train/gradient_norm"]):
-                raise InputError(
-                    f"Expected finite losses and gradients, but epoch {epoch} gave "
-                    f"{row['train/total']:g} and {row['train/gradient_norm']:g}; lower loop.lr or "
-                    "set loop.precision to fp32, and train again with --force."
-                )
             metrics = validate(task.network, val, fabric, settings.batch)
             row |= {f"val/{name}": value for name, value in metrics.items()}
             row |= {"epoch": epoch, "lr": lr, "images_per_second": images / seconds}
             result.history.append(row)
             if metrics["dice"] > result.metrics.get("dice", -1.0):
                 result.epoch, result.metrics, since_best = epoch, metrics, 0
-                if fabric.is_global_zero:
-                    save(task.network.module, epoch, metrics)
+                first_alone(fabric, save, task.network.module, epoch, metrics)
             else:
                 since_best += 1
-            if fabric.is_global_zero:
-                save_state(
-                    folder,
-                    {
-                        "fingerprint": fingerprint,
-                        "epoch": epoch,
-                        "since_best": since_best,
-                        "task": task.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "result": vars(result),
-                    },
-                )
-            log.epoch(result.history, result.epoch)
+            first_alone(fabric, log.epoch, result.history, result.epoch)
+            state = {
+                "fingerprint": fingerprint,
+                "processes": fabric.world_size,
+                "epoch": epoch,
+                "since_best": since_best,
+                "task": task.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "result": vars(result),
+            }
+            first_alone(fabric, save_state, folder, state)
     return result
 
 
@@ -195,18 +218,19 @@ def validate(network: Network, data: TensorData, fabric: Fabric, batch: int) -> 
     """
     was_training = network.training
     network.eval()
-    scores: list[Tensor] = []
-    found: list[Tensor] = []
-    for part in data.in_order(batch):
+    dice = torch.zeros(len(data), device=fabric.device)
+    positive = torch.zeros(len(data), device=fabric.device)
+    # Every process fills in its own images, and the sum over all has no gaps.
+    for part in islice(data.in_order(batch), fabric.global_rank, None, fabric.world_size):
         with fabric.autocast():
             predicted = network(part.image).float() > 0
         truth = part.mask > 0
         overlap = (predicted & truth).flatten(1).sum(1)
         area = predicted.flatten(1).sum(1) + truth.flatten(1).sum(1)
-        scores.append(2 * overlap / area.clamp(min=1))
-        found.append(predicted.flatten(1).any(1))
+        dice[part.place] = 2 * overlap / area.clamp(min=1)
+        positive[part.place] = predicted.flatten(1).any(1).float()
     network.train(was_training)
-    dice, positive = torch.cat(scores), torch.cat(found).float()
+    dice, positive = (fabric.all_reduce(v, reduce_op="sum") for v in (dice, positive))  # type: ignore[assignment]
     lesion = (data.masks > 0).flatten(1).any(1)
     metrics = {"dice": float(dice[lesion].mean()) if lesion.any() else 0.0}
     for index, name in enumerate(CATEGORIES[:2]):
@@ -215,6 +239,54 @@ def validate(network: Network, data: TensorData, fabric: Fabric, batch: int) -> 
     if (~lesion).any():
         metrics["false_positive_rate"] = float(positive[~lesion].mean())
     return metrics
+
+
+class _EpochLosses:
+    """The losses of an epoch's steps, averaged over processes and steps.
+
+    Raises:
+        InputError: From ``add`` or ``means``: a value is not finite.
+    """
+
+    def __init__(self, fabric: Fabric, epoch: int) -> None:
+        self._fabric = fabric
+        self._epoch = epoch
+        # To read a value of a GPU is to wait for it, and then the GPU waits for us.
+        self._steps_a_look = 10 if fabric.device.type == "cuda" else 1
+        self._unread: list[Tensor] = []
+        self._steps = 0
+        self._sums: dict[str, float] = {}
+
+    def add(self, losses: dict[str, Any]) -> None:
+        """Add the scalars of a step; the same names every time."""
+        self._sums = self._sums or dict.fromkeys(losses, 0.0)
+        values = torch.stack([value.detach().float() for value in losses.values()])
+        # Over all processes, so that all of them stop at the same step.
+        self._unread.append(self._fabric.all_reduce(values))  # type: ignore[arg-type]
+        if len(self._unread) == self._steps_a_look:
+            self._look()
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each loss."""
+        self._look()
+        return {name: total / self._steps for name, total in self._sums.items()}
+
+    def _look(self) -> None:
+        rows = torch.stack(self._unread).tolist() if self._unread else []
+        self._unread.clear()
+        for values in rows:
+            self._steps += 1
+            step = dict(zip(self._sums, values, strict=True))
+            if bad := [name for name, value in step.items() if not math.isfinite(value)]:
+                # The total follows its parts, the gradient all of them.
+                name = next((n for n in bad if n not in ("total", "gradient_norm")), bad[0])
+                raise InputError(
+                    f"Expected finite losses and gradients, but {name} is {step[name]:g} at step "
+                    f"{self._steps} of epoch {self._epoch}; lower loop.lr or set loop.precision to "
+                    "fp32, and train again with --force."
+                )
+            for name, value in step.items():
+                self._sums[name] += value
 
 
 def _make_optimizer(task: Task, settings: LoopSettings) -> torch.optim.Optimizer:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from edge_bts import __version__
 from edge_bts.data import Sample, load_split, make_split, open_dataset, select, write_split
 from edge_bts.errors import InputError
-from edge_bts.files import canonical_json, sha256_bytes, write_json
+from edge_bts.files import canonical_json, is_leftover, sha256_bytes, sha256_file, write_json
 from edge_bts.models import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from edge_bts.trainers.data import TensorData
+from edge_bts.trainers.distributed import first_alone
 from edge_bts.trainers.loop import FitResult, fit, make_fabric
 from edge_bts.trainers.settings import DistillSettings, TrainSettings
 from edge_bts.trainers.state import STATE_NAME
-from edge_bts.trainers.tasks import DistillTask, Network, SupervisedTask, Task, Teacher
+from edge_bts.trainers.tasks import DistillTask, SupervisedTask, Task
+from edge_bts.trainers.teachers import Network, Teacher
 
 __all__ = ["CHECKPOINT_NAME", "Inputs", "distill", "open_inputs", "open_teachers", "train"]
 
@@ -89,21 +93,39 @@ def train(
     settings: TrainSettings,
     folder: Path,
     *,
+    start: Path | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> Path:
     """Train one network on masks alone and return the path of its checkpoint.
 
+    Args:
+        inputs: Samples to train and validate on.
+        category: Their class.
+        settings: Of the training.
+        folder: Where the run goes.
+        start: Checkpoint whose weights are the first ones: a joint teacher that is specialised to
+            one class, or a student that goes on. None: random weights.
+        resume: Continue the run in ``folder``.
+        force: Replace the run in ``folder``.
+
     Raises:
-        InputError: ``folder`` holds a run and neither ``resume`` nor ``force`` is given, or bad
-            input met on the way.
+        InputError: ``folder`` holds a run and neither ``resume`` nor ``force`` is given; ``start``
+            is another model's or was trained on another split; or bad input met on the way.
     """
-    task = _fresh_task(settings, SupervisedTask)
+
+    def make_task(network: Network) -> Task:
+        return SupervisedTask(network, settings.hard_normals)
+
+    task = _fresh_task(settings, make_task, start, inputs.split_hash)
     role: Literal["teacher", "student"] = (
         "student" if settings.model.name == "simplified_unet" else "teacher"
     )
     checkpoint = _describe(settings, inputs, role, category)
-    return _run(task, inputs, settings, checkpoint, folder, resume=resume, force=force)
+    origins = () if start is None else (start,)
+    return _run(
+        task, inputs, settings, checkpoint, folder, resume=resume, force=force, origins=origins
+    )
 
 
 def distill(
@@ -112,22 +134,26 @@ def distill(
     settings: DistillSettings,
     folder: Path,
     *,
+    start: Path | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> Path:
     """Distil a benign and a malignant teacher into one student; return its checkpoint's path.
 
+    The same checkpoint in both places is one joint teacher. Other arguments are those of
+    :func:`train`.
+
     Raises:
         InputError: A teacher of the wrong class or of another split (it would have seen the test
             images), or what :func:`train` raises.
     """
-    taps = settings.feature_pairs.values()
+    taps = settings.read_pairs.values()
     benign, malignant = open_teachers(teachers, inputs.split_hash, taps)
 
     def make_task(network: Network) -> Task:
         return DistillTask(network, benign, malignant, settings)
 
-    task = _fresh_task(settings, make_task)
+    task = _fresh_task(settings, make_task, start, inputs.split_hash)
     checkpoint = _describe(settings, inputs, "student", "all")
     return _run(
         task,
@@ -137,15 +163,24 @@ def distill(
         folder,
         resume=resume,
         force=force,
+        origins=teachers if start is None else (*teachers, start),
         teachers=(benign, malignant),
     )
 
 
-def _fresh_task(settings: TrainSettings, make_task: Callable[[Network], Task]) -> Task:
+def _fresh_task(
+    settings: TrainSettings,
+    make_task: Callable[[Network], Task],
+    start: Path | None,
+    split_hash: str,
+) -> Task:
     import torch
 
     torch.manual_seed(settings.loop.seed)  # the weights at the start
-    return make_task(Network(build_model(settings.model), settings.mean, settings.std))
+    network = Network(build_model(settings.model), settings.mean, settings.std)
+    if start is not None:
+        _begin_with(network.module, start, settings, split_hash)
+    return make_task(network)
 
 
 def open_teachers(
@@ -161,13 +196,15 @@ def open_teachers(
     Raises:
         InputError: One is of the other class, or was trained on another split: it may have seen
             the test images.
+
+    Returns:
+        Both; the same object twice where both paths are one joint teacher.
     """
     taps = tuple(taps)
-    benign, malignant = (
-        _open_teacher(path, category, split_hash, taps)
-        for path, category in zip(paths, ("benign", "malignant"), strict=True)
-    )
-    return benign, malignant
+    benign = _open_teacher(paths[0], "benign", split_hash, taps)
+    if paths[0].resolve() == paths[1].resolve() and benign.category == "all":
+        return benign, benign
+    return benign, _open_teacher(paths[1], "malignant", split_hash, taps)
 
 
 def _open_teacher(path: Path, category: str, split_hash: str, taps: Iterable[str]) -> Teacher:
@@ -177,13 +214,28 @@ def _open_teacher(path: Path, category: str, split_hash: str, taps: Iterable[str
             f"Expected --teachers BENIGN MALIGNANT, but {path} was trained on "
             f"{checkpoint.category} images where the {category} teacher stands; swap them?"
         )
+    _refuse_leak(f"teacher {path}", checkpoint, split_hash)
+    return Teacher(module, checkpoint, taps)
+
+
+def _begin_with(module: nn.Module, start: Path, settings: TrainSettings, split_hash: str) -> None:
+    weights, checkpoint = load_checkpoint(start)
+    if checkpoint.model != settings.model:
+        raise InputError(
+            f"Expected the start {start} to hold weights of {settings.model}, but it holds "
+            f"{checkpoint.model}; start from a checkpoint of the same model."
+        )
+    _refuse_leak(f"start {start}", checkpoint, split_hash)
+    module.load_state_dict(weights.state_dict())
+
+
+def _refuse_leak(what: str, checkpoint: Checkpoint, split_hash: str) -> None:
     if checkpoint.split_hash != split_hash:
         raise InputError(
-            f"Expected teacher {path} to be trained on split {split_hash[:12]}, but it was "
+            f"Expected {what} to be trained on split {split_hash[:12]}, but it was "
             f"on {checkpoint.split_hash[:12] or 'none'}: it may have seen test images. Train it "
             "again with this --split."
         )
-    return Teacher(module, checkpoint, taps)
 
 
 def _describe(
@@ -216,6 +268,7 @@ def _run(
     *,
     resume: bool,
     force: bool,
+    origins: Sequence[Path] = (),
     teachers: Sequence[Teacher] = (),
 ) -> Path:
     path = folder / CHECKPOINT_NAME
@@ -225,6 +278,7 @@ def _run(
                 checkpoint.model_dump(mode="json"),
                 [sample.id for sample in inputs.train],
                 [sample.id for sample in inputs.val],
+                [sha256_file(origin) for origin in origins],
             ]
         )
     )
@@ -232,17 +286,16 @@ def _run(
     train_data = TensorData.read(inputs.train, settings.imgsz, fabric.device)
     val_data = TensorData.read(inputs.val, settings.imgsz, fabric.device)
     # After all input was read: a bad image must not cost the run that --force replaces.
-    _claim(folder, resume=resume, force=force)
+    claim = partial(_claim, folder, checkpoint.config, resume=resume, force=force)
+    has_state = first_alone(fabric, claim)
     task.to(fabric.device)
     for teacher in teachers:
         teacher.to(fabric.device)
-    write_json(folder / "config.json", checkpoint.config)
 
     def save(module: nn.Module, epoch: int, metrics: dict[str, float]) -> None:
         kept = checkpoint.model_copy(update={"epoch": epoch, "metrics": metrics})
         save_checkpoint(path, module, kept)
 
-    resume = resume and (folder / STATE_NAME).is_file()
     try:
         result = fit(
             task,
@@ -254,21 +307,25 @@ def _run(
             save=save,
             fabric=fabric,
             fingerprint=fingerprint,
-            resume=resume,
+            resume=has_state,
         )
     except KeyboardInterrupt:
-        print(f"Interrupted; add --resume to the same command to continue in {folder}.")
+        if fabric.is_global_zero:
+            print(f"Interrupted; add --resume to the same command to continue in {folder}.")
         raise
-    if fabric.is_global_zero:
-        _finish(path, inputs.val, result, folder)
+    first_alone(fabric, _finish, path, inputs.val, result, folder)
     return path
 
 
-def _claim(folder: Path, *, resume: bool, force: bool) -> None:
-    """Make ``folder`` ours: new, to be continued, or emptied of an older run by request."""
+def _claim(folder: Path, config: dict[str, Any], *, resume: bool, force: bool) -> bool:
+    """Make ``folder`` ours: new, to be continued, or emptied of an older run by request.
+
+    Returns:
+        There is a state to continue from.
+    """
     if resume and force:
         raise InputError("Expected --resume or --force, but got both; they contradict each other.")
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not all(is_leftover(path) for path in folder.iterdir()):
         ours = (folder / "config.json").is_file()
         if force and ours:
             shutil.rmtree(folder)
@@ -279,23 +336,27 @@ def _claim(folder: Path, *, resume: bool, force: bool) -> None:
                 else "other files; choose another folder"
             )
             raise InputError(f"Expected {folder} to be new or empty, but it holds {what}.")
-    folder.mkdir(parents=True, exist_ok=True)
+    goes_on = (folder / STATE_NAME).is_file()
+    if not goes_on:  # else it says what made the state, whatever is asked for now
+        write_json(folder / "config.json", config)
+    return goes_on
 
 
 def _finish(path: Path, val: Sequence[Sample], result: FitResult, folder: Path) -> None:
-    """Choose the threshold on validation, in source geometry, and store it with the weights."""
-    from edge_bts.evaluate import pick_threshold
+    """Choose the thresholds on validation, in source geometry, and store them with the weights."""
+    from edge_bts.operating_point import pick_operating_point
     from edge_bts.runtime import open_checkpoint
 
-    threshold, _ = pick_threshold(open_checkpoint(path), val)
+    point = pick_operating_point(open_checkpoint(path), val)
+    cuts = {"threshold": point.threshold, "presence_threshold": point.presence_threshold}
     module, checkpoint = load_checkpoint(path)
-    save_checkpoint(path, module, checkpoint.model_copy(update={"threshold": threshold}))
+    save_checkpoint(path, module, checkpoint.model_copy(update=cuts))
     summary = {
         "epoch": result.epoch,
         "epochs_run": len(result.history),
         "metrics": result.metrics,
         "stopped_early": result.stopped_early,
-        "threshold": threshold,
+        **dataclasses.asdict(point),
         "checkpoint_sha256": sha256_bytes(path.read_bytes()),
     }
     write_json(folder / "summary.json", summary)
@@ -303,5 +364,5 @@ def _finish(path: Path, val: Sequence[Sample], result: FitResult, folder: Path) 
         f"Kept epoch {result.epoch} of {len(result.history)}"
         f"{' (stopped early)' if result.stopped_early else ''}: "
         f"{json.dumps({k: round(v, 4) for k, v in result.metrics.items()})}, "
-        f"threshold {threshold:.2f} -> {path}"
+        f"threshold {point.threshold:.2f}, presence {point.presence_threshold:.3f} -> {path}"
     )

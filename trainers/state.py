@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from edge_bts.errors import InputError
-from edge_bts.files import write_bytes
+from edge_bts.files import is_leftover, write_bytes
 
-__all__ = ["STATE_NAME", "load_state", "save_state"]
+__all__ = ["STATE_NAME", "load_state", "remove_leftovers", "save_state"]
 
 STATE_NAME = "resume.pt"
 
@@ -25,12 +25,19 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     write_bytes(folder / STATE_NAME, buffer.getvalue())
 
 
-def load_state(folder: Path, fingerprint: str) -> dict[str, Any]:
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files in ``folder``."""
+    for path in folder.iterdir():
+        if is_leftover(path):
+            path.unlink()
+
+
+def load_state(folder: Path, fingerprint: str, processes: int) -> dict[str, Any]:
     """Read the state of ``folder``.
 
     Raises:
         InputError: There is none, it is truncated, or it belongs to a run with other settings,
-            data or split.
+            data, split or number of processes.
     """
     path = folder / STATE_NAME
     if not path.is_file():
@@ -46,5 +53,10 @@ def load_state(folder: Path, fingerprint: str) -> dict[str, Any]:
         raise InputError(
             f"Expected {path} to come from the same settings, data and split, but they have "
             "changed; train into another folder, or use the old settings."
+        )
+    if state["processes"] != processes:
+        raise InputError(
+            f"Expected {state['processes']} processes, with which the run in {folder} began, but "
+            f"there are {processes}: a step would take another number of images. Start as many."
         )
     return state

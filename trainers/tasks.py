@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_bts.errors import InputError
-from edge_bts.models import Checkpoint
-from edge_bts.trainers.data import CATEGORIES
-from edge_bts.trainers.losses import bernoulli_kl, channel_wise, segmentation_loss
+from edge_bts.trainers.data import CATEGORIES, Batch, TensorData
+from edge_bts.trainers.losses import (
+    attention_transfer,
+    bernoulli_kl,
+    channel_wise,
+    dist,
+    fitnet,
+    pairwise_affinity,
+    region_affinity,
+    segmentation_loss,
+)
 from edge_bts.trainers.settings import DistillSettings
+from edge_bts.trainers.teachers import Network, Recording, Taps, Teacher, Words, pooled
 
-__all__ = ["DistillTask", "Network", "SupervisedTask", "Task", "Teacher"]
+__all__ = ["DistillTask", "SupervisedTask", "Task"]
 
 _BENIGN, _MALIGNANT, _NORMAL, _LESION = range(len(CATEGORIES))
-
-
-class Network(nn.Module):
-    """A module and the scaling of its input; called on images (B, 1, S, S) in 0..1."""
-
-    def __init__(self, module: nn.Module, mean: float, std: float) -> None:
-        super().__init__()
-        self.module = module
-        self.mean = mean
-        self.std = std
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the logits (B, 1, S, S) of ``module`` for raw images."""
-        normalised = (image - self.mean) / self.std
-        return self.module(normalised.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
 
 class Task(nn.Module):
@@ -47,181 +37,213 @@ class Task(nn.Module):
         super().__init__()
         self.network = network
 
-    def prepare(self, image: Tensor) -> None:
-        """Make the parts whose shapes depend on the networks; called once, before training."""
+    def prepare(self, train: TensorData) -> None:
+        """Make what depends on the networks and the data; called once, before training."""
 
-    def forward(self, image: Tensor, mask: Tensor, category: Tensor) -> dict[str, Tensor]:
-        """Return scalars of a :class:`~edge_bts.trainers.data.Batch`: minimise ``total``."""
+    def start_epoch(self, epoch: int) -> None:
+        """Be told which epoch begins, counted from 1."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return scalars of an augmented batch: minimise ``total``, show the others."""
         raise NotImplementedError
 
 
 class SupervisedTask(Task):
-    """Learn masks: ``L = L_seg``."""
+    """Learn masks: ``L = L_seg``.
 
-    def forward(self, image: Tensor, mask: Tensor, category: Tensor) -> dict[str, Tensor]:
+    Args:
+        network: What learns.
+        hard_normals: See :func:`segmentation_loss`.
+    """
+
+    def __init__(self, network: Network, hard_normals: float = 1.0) -> None:
+        super().__init__(network)
+        self.hard_normals = hard_normals
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``total``, the mean of :func:`segmentation_loss`."""
-        del category
-        return {"total": segmentation_loss(self.network(image), mask).mean()}
-
-
-class Teacher:
-    """A frozen network with the outputs that distillation reads."""
-
-    def __init__(self, module: nn.Module, checkpoint: Checkpoint, taps: Iterable[str]) -> None:
-        self.network = Network(module.eval().requires_grad_(False), checkpoint.mean, checkpoint.std)
-        self.imgsz = checkpoint.imgsz
-        self.category = checkpoint.category
-        self._taps = _Taps(module, taps, f"teacher {checkpoint.model}")
-
-    def to(self, device: torch.device) -> Teacher:
-        """Move to ``device``, in channels-last layout."""
-        self.network.module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self
-
-    @torch.no_grad()
-    def __call__(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return logits (B, 1, S, S) at the student's size and the tapped features.
-
-        A teacher sees images of the size that it was trained on: lesions keep their scale.
-        """
-        size = image.shape[-2:]
-        if size[-1] != self.imgsz:
-            mode = "area" if size[-1] > self.imgsz else "bilinear"
-            image = F.interpolate(image, (self.imgsz, self.imgsz), mode=mode)
-        with self._taps.reading() as features:
-            logits = self.network(image).float()
-        if logits.shape[-2:] != size:
-            logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-        return logits, dict(features)
+        logits = self.network(batch.image)
+        return {"total": segmentation_loss(logits, batch.mask, self.hard_normals).mean()}
 
 
 class DistillTask(Task):
-    """Dual-path joint distillation of two class teachers into one student.
+    """Dual-path joint distillation of two teachers into one student.
 
-    ``L = L_seg + λ_p·T²·KL + λ_f·Σ_k CWD(A_k(F_s,k), F_t,k)``: the *prediction path* compares
-    logits (:func:`bernoulli_kl`), the *feature path* decoder features (:func:`channel_wise`)
-    through trained 1x1 adapters ``A_k``, which stay behind when the student is saved. With route
-    ``label`` a benign image hears teacher B and a malignant one teacher M; with ``mean``, and for
-    lesions of unknown class, both speak and their losses are averaged. Normals have no teacher:
-    neither ever saw one.
+    ``L = L_seg + v·(Σ λ_i·P_i + Σ λ_j·Σ_k F_j(A_k(F_s,k), F_t,k))``: the *prediction path* compares
+    logits, the *feature path* the features of paired stages, by the losses and weights that the
+    settings name. ``A_k`` are trained 1x1 adapters, made only for losses that compare channel by
+    channel; they stay behind when the student is saved. ``v`` rises from 0 to 1 in the warm-up.
+
+    Who is heard: with route ``label`` a benign image hears teacher B and a malignant one teacher
+    M; with ``mean`` both speak and their losses are averaged; with ``confidence`` they are
+    weighted by how right each is about this image, ``1 - softmax(L_seg(teacher))`` (CA-MKD, Zhang
+    et al. 2022, arXiv 2201.00007, eq. 3). A lesion of unknown class hears both. Normals have no
+    teacher: a class teacher never saw one. Each class has its own loudness.
+
+    Args:
+        network: The student.
+        benign: Teacher B.
+        malignant: Teacher M; the same object as ``benign`` for one joint teacher.
+        settings: Losses, weights, route.
     """
 
     def __init__(
-        self,
-        network: Network,
-        benign: Teacher,
-        malignant: Teacher,
-        settings: DistillSettings,
+        self, network: Network, benign: Teacher, malignant: Teacher, settings: DistillSettings
     ) -> None:
         super().__init__(network)
         self.settings = settings
         # Not registered as submodules: teachers are neither trained nor saved with the student.
-        self.teachers = {"benign": benign, "malignant": malignant}
-        self._taps = _Taps(network.module, settings.feature_pairs, "student")
+        self.teachers = {"benign": benign}
+        if malignant is not benign:
+            self.teachers["malignant"] = malignant
+        self._pairs = settings.read_pairs
+        self._taps = Taps(network.module, self._pairs, "student")
+        self._recordings: dict[str, Recording] = {}
+        self._volume = 1.0
         self.adapters = nn.ModuleDict()
 
     @torch.no_grad()
-    def prepare(self, image: Tensor) -> None:
-        """Make the adapters, whose channel counts one forward pass of ``image`` tells."""
+    def prepare(self, train: TensorData) -> None:
+        """Make the adapters, whose channel counts one forward pass tells, and the recordings."""
+        image = next(train.in_order(1)).image
         was_training = self.network.training
         self.network.eval()
         with self._taps.reading() as student:
             self.network(image)
         self.network.train(was_training)
-        _, teacher = self.teachers["benign"](image)
-        self.adapters = nn.ModuleDict(
-            {
-                pupil: nn.Conv2d(student[pupil].shape[1], teacher[master].shape[1], 1)
-                for pupil, master in self.settings.feature_pairs.items()
+        words = self.teachers["benign"](image)
+        if not _CHANNEL_BY_CHANNEL.isdisjoint(self.settings.feature):
+            self.adapters = nn.ModuleDict(
+                {
+                    pupil: nn.Conv2d(student[pupil].shape[1], words.features[master].shape[1], 1)
+                    for pupil, master in self._pairs.items()
+                }
+            ).to(image.device)
+        if self.settings.view == "clean":
+            sizes = {t: _size(student[s]) for s, t in self._pairs.items()}
+            self._recordings = {
+                name: Recording(
+                    self.teachers[name],
+                    train,
+                    share > 0,
+                    sizes,
+                    self.settings.loop.batch,
+                    autocast=self.settings.loop.precision == "bf16",
+                )
+                for name, share in self._shares(train.categories).items()
             }
-        ).to(image.device)
 
-    def forward(self, image: Tensor, mask: Tensor, category: Tensor) -> dict[str, Tensor]:
+    def start_epoch(self, epoch: int) -> None:
+        """Set how loud the teachers are in this epoch."""
+        self._volume = min(1.0, epoch / (self.settings.warmup_epochs + 1))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``total`` and its parts ``segmentation``, ``prediction`` and ``feature``."""
         with self._taps.reading() as features:
-            logits = self.network(image)
-        segmentation = segmentation_loss(logits, mask).mean()
+            logits = self.network(batch.image)
+        segmentation = segmentation_loss(logits, batch.mask, self.settings.hard_normals).mean()
         prediction = torch.zeros((), device=logits.device)
         # Adapters take part in every step, if only with 0: several devices wait for each other.
         feature = sum((0 * p.sum() for p in self.adapters.parameters()), prediction)
-        for name, weight in self._weights(category).items():
-            index = weight.nonzero()[:, 0]
-            if not len(index):
+        shares = self._shares(batch.category)
+        heard = {name: self._hear(name, batch, share > 0) for name, share in shares.items()}
+        if self.settings.route == "confidence" and len(heard) > 1:
+            self._weigh_by_confidence(shares, heard, batch.mask)
+        loudness = self._loudness(batch.category) / len(batch.image)
+        for name, (index, words) in heard.items():
+            if words is None:
                 continue
-            spoken, teacher_features = self.teachers[name](image[index])
-            share = weight[index] / len(image)
-            kl = bernoulli_kl(logits[index], spoken, self.settings.temperature)
-            prediction = prediction + (share * kl).sum()
-            difference = self._feature_loss(features, teacher_features, index)
-            feature = feature + (share * difference).sum()
-        total = (
-            segmentation
-            + self.settings.prediction_weight * prediction
-            + self.settings.feature_weight * feature
-        )
+            weight = (loudness * shares[name])[index]
+            prediction = prediction + (weight * self._predictions(logits[index], words)).sum()
+            if self._pairs:
+                student = {tap: values[index] for tap, values in features.items()}
+                loss = self._features(student, words, batch.mask[index])
+                feature = feature + (weight * loss).sum()
         return {
-            "total": total,
+            "total": segmentation + self._volume * (prediction + feature),
             "segmentation": segmentation.detach(),
             "prediction": prediction.detach(),
             "feature": feature.detach(),
         }
 
-    def _weights(self, category: Tensor) -> dict[Literal["benign", "malignant"], Tensor]:
-        """Return how loud each teacher speaks for each image, two (B,) floats."""
-        settings = self.settings
-        own = torch.zeros(category.shape, device=category.device)
-        weight = own.clone()
-        weight[category == _BENIGN] = settings.benign_weight
-        weight[category == _MALIGNANT] = settings.malignant_weight
-        weight[category == _LESION] = 1.0
-        # The share of teacher B: 1 or 0 by label, 0.5 where both speak.
-        own[category == _BENIGN] = 1.0
-        own[category == _LESION] = 0.5
-        if settings.route == "mean":
-            own.fill_(0.5)
-        return {"benign": weight * own, "malignant": weight * (1 - own)}
+    def _loudness(self, category: Tensor) -> Tensor:
+        """Return the weight of each image's distillation loss, (B,)."""
+        weight = torch.zeros(len(CATEGORIES), device=category.device)
+        weight[_BENIGN] = self.settings.benign_weight
+        weight[_MALIGNANT] = self.settings.malignant_weight
+        weight[_LESION] = 1.0
+        return weight[category]
 
-    def _feature_loss(
-        self, student: dict[str, Tensor], teacher: dict[str, Tensor], index: Tensor
-    ) -> Tensor:
-        loss = torch.zeros(len(index), device=index.device)
-        if not self.settings.feature_weight:
-            return loss
-        for pupil, master in self.settings.feature_pairs.items():
-            adapted = self.adapters[pupil](student[pupil][index])
-            target = teacher[master]
-            if target.shape[-2:] != adapted.shape[-2:]:
-                target = F.adaptive_avg_pool2d(target.float(), adapted.shape[-2:])
-            loss = loss + channel_wise(adapted, target, self.settings.feature_temperature)
+    def _shares(self, category: Tensor) -> dict[str, Tensor]:
+        """Return the share of each teacher in what each image hears, (B,) in 0..1; normals 0."""
+        lesion = (category != _NORMAL).float()
+        if len(self.teachers) == 1:
+            return {"benign": lesion}
+        if self.settings.route != "label":
+            return {"benign": lesion / 2, "malignant": lesion / 2}
+        own = torch.zeros(len(CATEGORIES), device=category.device)
+        own[_BENIGN], own[_LESION] = 1.0, 0.5
+        return {"benign": own[category], "malignant": lesion - own[category]}
+
+    def _hear(self, name: str, batch: Batch, listens: Tensor) -> tuple[Tensor, Words | None]:
+        """Return the places of the listeners in the batch and what they hear."""
+        index = listens.nonzero()[:, 0]
+        if not len(index):
+            return index, None
+        if recording := self._recordings.get(name):
+            return index, recording.words(batch.at(index))
+        return index, self.teachers[name](batch.image[index])
+
+    @staticmethod
+    def _weigh_by_confidence(
+        shares: dict[str, Tensor], heard: dict[str, tuple[Tensor, Words | None]], mask: Tensor
+    ) -> None:
+        loss = {
+            name: segmentation_loss(words.logits, mask[index])
+            for name, (index, words) in heard.items()
+            if words is not None
+        }
+        if loss:
+            # Of two teachers, 1 - softmax of the one's loss is the softmax of the other's.
+            confidence = torch.softmax(-torch.stack(list(loss.values())), 0)
+            for name, value in zip(loss, confidence, strict=True):
+                index = heard[name][0]
+                shares[name] = shares[name].index_put((index,), value)
+
+    def _predictions(self, logits: Tensor, words: Words) -> Tensor:
+        settings = self.settings
+        loss = torch.zeros(len(logits), device=logits.device)
+        for name, weight in settings.prediction.items():
+            loss = loss + weight * _PREDICTION[name](logits, words.logits, settings.temperature)
+        return loss
+
+    def _features(self, student: dict[str, Tensor], words: Words, mask: Tensor) -> Tensor:
+        loss = torch.zeros(len(mask), device=mask.device)
+        temperature = self.settings.feature_temperature
+        for pupil, master in self._pairs.items():
+            own = student[pupil]
+            target = pooled(words.features[master], _size(own))
+            adapted = self.adapters[pupil](own) if self.adapters else own
+            for name, weight in self.settings.feature.items():
+                values = adapted if name in _CHANNEL_BY_CHANNEL else own
+                loss = loss + weight * _FEATURE[name](values, target, mask, temperature)
         return loss
 
 
-class _Taps:
-    """Reads the outputs of named submodules during a forward pass."""
+def _size(features: Tensor) -> tuple[int, int]:
+    return features.shape[-2], features.shape[-1]
 
-    def __init__(self, module: nn.Module, names: Iterable[str], who: str) -> None:
-        names = list(names)
-        offered: dict[str, nn.Module] = {}
-        if callable(taps := getattr(module, "feature_taps", None)):
-            offered = taps()
-        if unknown := [name for name in names if name not in offered]:
-            raise InputError(
-                f"Expected feature_pairs to name taps of the {who} among "
-                f"{', '.join(offered) or 'none (it has no feature_taps)'}, but got {unknown[0]!r}."
-            )
-        self._modules = {name: offered[name] for name in names}
 
-    @contextmanager
-    def reading(self) -> Iterator[dict[str, Tensor]]:
-        features: dict[str, Tensor] = {}
-        handles = [
-            module.register_forward_hook(
-                lambda _module, _input, output, name=name: features.__setitem__(name, output)
-            )
-            for name, module in self._modules.items()
-        ]
-        try:
-            yield features
-        finally:
-            for handle in handles:
-                handle.remove()
+_PREDICTION: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "kl": bernoulli_kl,
+    "dist": dist,
+}
+_FEATURE: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
+    "channel_wise": lambda s, t, _mask, temperature: channel_wise(s, t, temperature),
+    "fitnet": lambda s, t, _mask, _temperature: fitnet(s, t),
+    "attention": lambda s, t, _mask, _temperature: attention_transfer(s, t),
+    "pairwise": lambda s, t, _mask, _temperature: pairwise_affinity(s, t),
+    "region": lambda s, t, mask, _temperature: region_affinity(s, t, mask),
+}
+# These need as many channels as the teacher has; the others compare maps or relations.
+_CHANNEL_BY_CHANNEL = frozenset({"channel_wise", "fitnet"})

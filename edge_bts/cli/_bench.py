@@ -1,15 +1,28 @@
-"""``edge-bts bench``: parameters, memory, latency of a bundle and of its teachers."""
+"""``edge-bts bench``: memory and latency of a bundle, or the speed of a training."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge_bts.cli import _options as opt
+
 if TYPE_CHECKING:
+    from edge_bts.benchmarks.result import BenchResult, TrainingResult
     from edge_bts.benchmarks.settings import BenchSettings
+    from edge_bts.trainers.settings import DistillSettings, TrainSettings
+
+
+class Section(str, Enum):
+    """Which training of a recipe to measure."""
+
+    train = "train"
+    distill = "distill"
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench_command(
-    bundle: Annotated[Path, typer.Argument(help="Bundle (NAME.ebts) of the student.")],
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle (NAME.ebts) of the student.")
+    ] = None,
     teacher: Annotated[
         list[str] | None,
         typer.Option(
@@ -29,13 +44,15 @@ def bench_command(
         Path | None, typer.Option(help="Checkpoint of the student, for its row in torch.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads inside one inference; default 1.")
+        int | None,
+        typer.Option(help="Threads inside one inference; default 1 (--train: torch's choice)."),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Measured seconds of a row at most; default 60.")
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(help="Measured frames of a row at most; default 1000.")
+        int | None,
+        typer.Option(help="Measured frames (--train: steps) of a row at most; default 1000."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A look of a minute, not a measurement.")
@@ -50,37 +67,140 @@ def bench_command(
         list[str] | None, typer.Option("--set", help="bench.key=value over the recipe.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Measure the steps of a training instead of a bundle.")
+    ] = False,
+    section: Annotated[
+        Section | None, typer.Option(help="Training of the recipe to measure; default distill.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data set to train on; default noise, which is as fast.")
+    ] = None,
+    split: opt.SplitFile = None,
+    batch: opt.Batch = None,
+    device: opt.Device = None,
+    precision: opt.Precision = None,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Add rows: precision, torch.compile, memory layout."),
+    ] = False,
 ) -> int:
-    """Measure a bundle, interleaved with its teachers, each row in a fresh process.
+    """Measure a bundle beside its teachers, or with --train the steps of a training.
 
-    Exit code 6 says that the measurement is INVALID; the figures and the reasons are printed and
+    Rows are interleaved, each in a fresh process. With --train the options from --section to
+    --compare say what is measured; without it BUNDLE, --teacher, --student and --plot do. Exit
+    code 6 says that the measurement is INVALID; the figures and the reasons are printed and
     written all the same. A --quick run proves nothing and ends with 0.
     """
-    from rich.console import Console
-
-    from edge_bts.benchmarks.bench import bench
-    from edge_bts.benchmarks.report import plot_result, print_result
-    from edge_bts.benchmarks.result import write_result
-
+    _check_kind(
+        train,
+        {"BUNDLE": bundle, "--teacher": teacher, "--student": student, "--plot": plot},
+        {
+            **{"--section": section, "--data": data, "--split": split, "--batch": batch},
+            **{"--device": device, "--precision": precision, "--compare": compare or None},
+        },
+    )
     _check_outputs((output, plot), force)
-    settings = _settings(config, override, quick, threads=threads, seconds=seconds, frames=frames)
+    if train:
+        _prepare_training()
+    settings = _settings(
+        config, override, quick, training=train, threads=threads, seconds=seconds, frames=frames
+    )
+    result: BenchResult | TrainingResult
     with _Status() as status:
-        result = bench(
-            bundle, teachers=teacher or (), student=student, settings=settings, progress=status.show
-        )
-    if output is not None:
-        write_result(output, result)
-    if as_json:
-        print(result.model_dump_json(indent=2))
-    else:
-        print_result(result, Console(width=None if sys.stdout.isatty() else 160))
-    if plot is not None:
-        plot_result(result, plot)
+        if bundle is None:
+            from edge_bts.benchmarks.training import bench_training
+
+            result = bench_training(
+                *_trainings(config, override, section, batch, device, precision),
+                data=data,
+                split=split,
+                compare=compare,
+                settings=settings,
+                progress=status.show,
+            )
+        else:
+            from edge_bts.benchmarks.bench import bench
+
+            result = bench(
+                bundle,
+                teachers=teacher or (),
+                student=student,
+                settings=settings,
+                progress=status.show,
+            )
+    _show(result, output, plot, as_json)
     return 6 if result.verdict == "INVALID" else 0
 
 
+def _show(
+    result: BenchResult | TrainingResult, output: Path | None, plot: Path | None, as_json: bool
+) -> None:
+    from rich.console import Console
+
+    from edge_bts.benchmarks.report import plot_result, print_result, print_training
+    from edge_bts.benchmarks.result import BenchResult, write_result
+
+    if output is not None:
+        write_result(output, result)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if as_json:
+        print(result.model_dump_json(indent=2))
+    elif isinstance(result, BenchResult):
+        print_result(result, console)
+    else:
+        print_training(result, console)
+    if plot is not None and isinstance(result, BenchResult):
+        plot_result(result, plot)
+
+
+def _check_kind(
+    train: bool, of_bundle: Mapping[str, object], of_training: Mapping[str, object]
+) -> None:
+    """Refuse options of the other kind of benchmark."""
+    from edge_bts.errors import InputError
+
+    foreign = of_bundle if train else of_training
+    if given := [name for name, value in foreign.items() if value is not None]:
+        raise InputError(
+            f"Expected no {given[0]} {'with' if train else 'without'} --train, but got it; "
+            "a bundle and a training are measured one at a time."
+        )
+    if not train and of_bundle["BUNDLE"] is None:
+        raise InputError("Expected a BUNDLE to measure, or --train, but got neither.")
+
+
+def _prepare_training() -> None:
+    from edge_bts.cli._process import keep_freed_memory, need_extra
+
+    need_extra("train", "torch", "lightning_fabric", "kornia")
+    keep_freed_memory()  # the processes that train inherit it, as they would from `train`
+
+
+def _trainings(
+    config: str | None,
+    override: list[str] | None,
+    section: Section | None,
+    batch: int | None,
+    device: str | None,
+    precision: str | None,
+) -> tuple[TrainSettings, DistillSettings | None]:
+    """Return the supervised training and, if that is measured, the distillation."""
+    from edge_bts.config import load_recipe, settings
+    from edge_bts.trainers.settings import DistillSettings, TrainSettings
+
+    recipe = load_recipe(config, override or ())
+    flags = {"loop__batch": batch, "loop__device": device, "loop__precision": precision}
+    if section == Section.train:
+        return settings(TrainSettings, recipe, "train", **flags), None
+    return (
+        settings(TrainSettings, recipe, "train"),
+        settings(DistillSettings, recipe, "distill", **flags),
+    )
+
+
 def _settings(
-    config: str | None, override: list[str] | None, quick: bool, **flags: Any
+    config: str | None, override: list[str] | None, quick: bool, training: bool, **flags: Any
 ) -> BenchSettings:
     from edge_bts.benchmarks.settings import QUICK, BenchSettings
     from edge_bts.config import load_recipe, settings
@@ -93,6 +213,10 @@ def _settings(
                 f"Expected either --quick or --{given[0]}, but got both; --quick sets the length."
             )
         flags |= {**QUICK, "quick": True}
+    if training and flags["threads"] is None:
+        import torch
+
+        flags["threads"] = torch.get_num_threads()  # what `train` and `distill` use
     return settings(BenchSettings, recipe, "bench", **flags)
 
 

@@ -27,9 +27,10 @@ data_app = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add ``data`` to the command line."""
-    from edge_bts.cli import _data_phantom
+    from edge_bts.cli import _data_augment, _data_phantom
 
     _data_phantom.register(data_app)
+    _data_augment.register(data_app)
     app.add_typer(data_app)
 
 
@@ -80,9 +81,19 @@ def split(
     path: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Split file to write (JSON).")],
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    fractions: Annotated[str, typer.Option(help="Shares of train, val and test.")] = "0.7,0.1,0.2",
+    fractions: Annotated[
+        str | None,
+        typer.Option(help="Shares of train, val and test.", show_default="0.7,0.1,0.2"),
+    ] = None,
     fold: Annotated[
         int | None, typer.Option(help="Take this official fold as test (BUS-BRA: 1 to 5).")
+    ] = None,
+    lists: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Published lists of names for train and test; validation is drawn from train.",
+            metavar="TRAIN TEST",
+        ),
     ] = None,
     layout: _Layout = "auto",
     force: _Force = False,
@@ -92,15 +103,24 @@ def split(
 
     Groups are patients where the data set names them, else near-identical images that the tool
     finds itself. The split file holds the SHA-256 of every image and its masks; training and
-    evaluation refuse data that differ.
+    evaluation refuse data that differ. Published lists may tear groups apart; the split then says
+    so, and so does every report made with it.
     """
     from edge_bts.cli import _data_print
-    from edge_bts.data import make_split, open_dataset, write_split
+    from edge_bts.data import make_split, open_dataset, split_from_lists, write_split
 
     refuse_existing(output, force)
-    made = make_split(
-        open_dataset(path, layout), seed=seed, fractions=_fractions(fractions), fold=fold
-    )
+    if lists is not None and (fractions is not None or fold is not None):
+        raise InputError(
+            "Expected --lists alone, but got --fractions or --fold too; the lists say which "
+            "images are for training and test."
+        )
+    shares = _fractions(fractions or "0.7,0.1,0.2")
+    dataset = open_dataset(path, layout)
+    if lists is None:
+        made = make_split(dataset, seed=seed, fractions=shares, fold=fold)
+    else:
+        made = split_from_lists(dataset, *lists, seed=seed)
     write_split(output, made)
     if as_json:
         summary = _data_print.summary(made)

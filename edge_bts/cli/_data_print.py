@@ -42,6 +42,7 @@ def summary(made: Split) -> dict[str, object]:
         "method": made.method,
         "seed": made.seed,
         "fold": made.fold,
+        "leaks": made.leaks,
         "groups": len(set(made.groups.values())),
         "conflicts": len(made.conflicts),
         "parts": {
@@ -75,6 +76,8 @@ def split(made: Split, output: Path) -> None:
             "class teachers do not get them",
             soft_wrap=True,
         )
+    if made.leaks:
+        console.print(f"leaks   {made.leaks}", style="yellow", soft_wrap=True)
     console.print(f"hash    {made.hash}\nfile    {output}", soft_wrap=True)
 
 

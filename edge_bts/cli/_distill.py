@@ -23,6 +23,7 @@ def distill(
         typer.Option("--teachers", help="Checkpoints of the benign and the malignant teacher."),
     ],
     split: opt.SplitFile = None,
+    start: opt.Start = None,
     config: opt.Config = None,
     set_: opt.Overrides = None,
     imgsz: opt.Imgsz = None,
@@ -37,7 +38,7 @@ def distill(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Distil a benign and a malignant teacher into one Simplified U-Net."""
-    from edge_bts.cli._process import keep_freed_memory, need_extra
+    from edge_bts.cli._process import announce, keep_freed_memory, need_extra
 
     need_extra("train", "torch", "lightning_fabric", "kornia")
     keep_freed_memory()
@@ -59,8 +60,8 @@ def distill(
         loop__precision=precision,
     )
     inputs = runs.open_inputs(data, split)
-    print(f"{chosen.model} at {chosen.imgsz} px, route {chosen.route}. {inputs}", flush=True)
+    announce(f"{chosen.model} at {chosen.imgsz} px, route {chosen.route}. {inputs}")
     if dry_run:
-        print(chosen.model_dump_json(indent=2))
+        announce(chosen.model_dump_json(indent=2))
         return
-    runs.distill(inputs, teachers, chosen, output, resume=resume, force=force)
+    runs.distill(inputs, teachers, chosen, output, start=start, resume=resume, force=force)

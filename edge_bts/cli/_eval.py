@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,11 +40,22 @@ def evaluate(
         Part, typer.Option(help="Part of the split; all: every image, without a split.")
     ] = Part.test,
     layout: Annotated[str, typer.Option(help="auto, busi, busbra, datasetb or plain.")] = "auto",
+    external: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of another data set, all of it, zero-shot; repeatable."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Report to write (JSON).")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", help="Page to write: figures, plots and images of the data set."),
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Instead of the model's own, chosen on validation.")
+    ] = None,
+    presence_threshold: Annotated[
+        float | None, typer.Option(help="Instead of the model's own; 0 empties no mask.")
     ] = None,
     min_area: Annotated[
         int, typer.Option(min=0, help="Pixels up to which a find on a normal is forgiven.")
@@ -63,55 +75,110 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report instead of the table.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing report or page.")
+    ] = False,
 ) -> None:
     """Score a bundle or a checkpoint in source geometry, with bootstrap intervals.
 
-    The test part is for reporting; epoch and threshold are chosen on validation.
+    The test part is for reporting; epoch and thresholds are chosen on validation. With --external
+    the report is a list, that of --data first.
     """
     import json
 
     from edge_bts.cli._data import refuse_existing
     from edge_bts.data import open_dataset
+    from edge_bts.evaluate import Reports
     from edge_bts.evaluate import evaluate as run
-    from edge_bts.files import write_json
+    from edge_bts.files import write_json, write_text
 
-    if output is not None:
-        refuse_existing(output, force)
-    _check_threshold(threshold)
+    for path in filter(None, (output, page)):
+        refuse_existing(path, force)
+    _check_thresholds(threshold, presence_threshold)
+    others = external or []
+    _refuse_twice([data, *others])
     dataset = open_dataset(data, layout)
-    samples, split_hash = _samples(dataset, split, part)
+    samples, split_hash, leaks = _samples(dataset, split, part)
+    sets = [_Set(dataset.name, part.value, samples, split_hash, leaks)]
+    for folder in others:
+        dataset = open_dataset(folder)
+        sets.append(_Set(dataset.name, Part.all.value, list(dataset.samples)))
     segmenter, trained_on = _open(model, backend, precision, device, threads)
-    _warn_of_leak(trained_on, (dataset.name, split_hash))
-    report = run(
-        segmenter,
-        samples if limit is None else _evenly(samples, limit),
-        threshold=threshold,
-        min_area_px=min_area,
-        seed=seed,
-        progress=True,
-        dataset=dataset.name,
-        part=part.value,
-        split_hash=split_hash,
-    )
-    content = report.model_dump(mode="json")
+    reports: list[Report] = []
+    drawn: list[list[Sample]] = []
+    for each in sets:
+        drawn.append(each.samples if limit is None else _evenly(each.samples, limit))
+        report = run(
+            segmenter,
+            drawn[-1],
+            threshold=threshold,
+            presence_threshold=presence_threshold,
+            min_area_px=min_area,
+            seed=seed,
+            progress=True,
+            dataset=each.dataset,
+            part=each.part,
+            split_hash=each.split_hash,
+            leaks=_leaks(each, trained_on),
+        )
+        if report.leaks:
+            print(f"edge-bts: note: {each.dataset}: {report.leaks}.", file=sys.stderr)
+        reports.append(report)
+    whole = Reports(reports=reports) if others else reports[0]
+    content = whole.model_dump(mode="json")
     if output is not None:
         write_json(output, content)
+    if page is not None:
+        from edge_bts.page import Section, render_page
+
+        sections = [
+            Section.of(report, samples, segmenter)
+            for report, samples in zip(reports, drawn, strict=True)
+        ]
+        write_text(page, render_page(sections))
     if as_json:
         print(json.dumps(content, indent=2, sort_keys=True))
     else:
-        _print(report, output)
+        _print(reports, {"report": output, "page": page})
 
 
-def _check_threshold(threshold: float | None) -> None:
+@dataclass(frozen=True)
+class _Set:
+    """Samples to evaluate on, and what the report says of them."""
+
+    dataset: str
+    part: str
+    samples: list[Sample]
+    split_hash: str = ""
+    leaks: str = ""
+
+
+def _refuse_twice(folders: list[Path]) -> None:
+    from edge_bts.errors import InputError
+
+    seen: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise InputError(
+                f"Expected --external data sets other than --data and each other, but {folder} "
+                "is given twice; name each once."
+            )
+        seen.add(folder.resolve())
+
+
+def _check_thresholds(threshold: float | None, presence: float | None) -> None:
     from edge_bts.errors import InputError
 
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"Expected --threshold between 0 and 1, but got {threshold}.")
+    if presence is not None and not 0 <= presence < 1:
+        raise InputError(
+            f"Expected --presence-threshold of at least 0 and below 1, but got {presence}."
+        )
 
 
-def _samples(dataset: Dataset, split: Path | None, part: Part) -> tuple[list[Sample], str]:
-    """Return the samples of the part and the hash of the split, empty without one."""
+def _samples(dataset: Dataset, split: Path | None, part: Part) -> tuple[list[Sample], str, str]:
+    """Return the samples of the part, and hash and leak of the split, empty without one."""
     from edge_bts.data import load_split, make_split, select
     from edge_bts.errors import InputError
 
@@ -121,9 +188,9 @@ def _samples(dataset: Dataset, split: Path | None, part: Part) -> tuple[list[Sam
                 f"Expected --part train, val or test with --split {split}, but got all, which "
                 "takes every image of the folder; leave one of the two out."
             )
-        return list(dataset.samples), ""
+        return list(dataset.samples), "", ""
     chosen = make_split(dataset, seed=0) if split is None else load_split(split)
-    return select(dataset, chosen, part.value), chosen.hash
+    return select(dataset, chosen, part.value), chosen.hash, chosen.leaks
 
 
 def _open(
@@ -153,16 +220,18 @@ def _open(
     return segmenter, (info.dataset, info.split_hash)
 
 
-def _warn_of_leak(trained_on: tuple[str, str], evaluated_on: tuple[str, str]) -> None:
-    """Say so where test images may be training images: same data, not the same split."""
-    (trained, trained_split), (evaluated, split) = trained_on, evaluated_on
-    if trained == evaluated and (trained_split != split or not split):
-        print(
-            f"edge-bts: note: the model was trained on {trained}, split "
-            f"{trained_split[:12] or 'unknown'}, and is evaluated on {split[:12] or 'all of it'}: "
-            "images that it was trained on may be among these.",
-            file=sys.stderr,
+def _leaks(evaluated: _Set, trained_on: tuple[str, str]) -> str:
+    """Say why figures flatter: the split's own leak, or the same data and not the same split."""
+    reasons = [evaluated.leaks] if evaluated.leaks else []
+    trained, trained_split = trained_on
+    split = evaluated.split_hash
+    if trained == evaluated.dataset and (trained_split != split or not split):
+        reasons.append(
+            f"the model was trained on {trained}, split {trained_split[:12] or 'unknown'}, and is "
+            f"evaluated on {split[:12] or 'all of it'}: images that it was trained on may be "
+            "among these"
         )
+    return "; ".join(reasons)
 
 
 def _evenly(samples: list[Sample], limit: int) -> list[Sample]:
@@ -170,12 +239,13 @@ def _evenly(samples: list[Sample], limit: int) -> list[Sample]:
     return [samples[index * len(samples) // count] for index in range(count)]
 
 
-def _print(report: Report, output: Path | None) -> None:
+def _print(reports: list[Report], written: dict[str, Path | None]) -> None:
     from rich.console import Console
 
-    from edge_bts.evaluate import render_table
+    from edge_bts.metrics.table import render_comparison, render_table
 
     console = Console(highlight=False)
-    console.print(render_table(report))
-    if output is not None:
-        console.print(f"report  {output}", soft_wrap=True, markup=False)
+    console.print(render_table(reports[0]) if len(reports) == 1 else render_comparison(reports))
+    for what, path in written.items():
+        if path is not None:
+            console.print(f"{what:<6}  {path}", soft_wrap=True, markup=False)

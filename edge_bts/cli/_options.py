@@ -23,12 +23,19 @@ __all__ = [
     "Resume",
     "Seed",
     "SplitFile",
+    "Start",
 ]
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of a data set (see data inspect).")]
 SplitFile = Annotated[
     Path | None,
     typer.Option("--split", help="Split file (data split); default: the split of seed 0."),
+]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        help="Checkpoint whose weights are the first, e.g. a joint teacher to specialise."
+    ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")]
 Config = Annotated[

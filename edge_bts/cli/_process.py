@@ -1,4 +1,4 @@
-"""The process that trains: how its allocator keeps memory."""
+"""The process that trains: how its allocator keeps memory, and which one speaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 
-__all__ = ["keep_freed_memory", "need_extra"]
+__all__ = ["announce", "keep_freed_memory", "need_extra"]
 
 _MARK = "EDGE_BTS_ALLOCATOR"
 
@@ -29,6 +29,13 @@ def keep_freed_memory() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def announce(line: str) -> None:
+    """Print ``line``; where several processes train together, only the first of them does."""
+    # torchrun sets RANK; Fabric, which starts the others itself for loop.devices, LOCAL_RANK.
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        print(line, flush=True)
 
 
 def need_extra(extra: str, *packages: str) -> None:

@@ -35,6 +35,9 @@ def run(
     threshold: Annotated[
         float | None, typer.Option(help="Probability of lesion from which a pixel counts.")
     ] = None,
+    presence_threshold: Annotated[
+        float | None, typer.Option(help="Presence score below which a mask is emptied; 0: none.")
+    ] = None,
     spacing: Annotated[
         float | None, typer.Option(help="Millimetres per pixel of all inputs.")
     ] = None,
@@ -49,12 +52,21 @@ def run(
     Inputs that cannot be opened stop the command before anything is written; one that turns out
     damaged later is named and skipped, and the command ends with exit code 2.
     """
+    import dataclasses
+
     from edge_bts.runtime.batch import check_output, segment_inputs
     from edge_bts.runtime.inputs import list_inputs
 
     sources = list_inputs(inputs)
     check_output(output, sources, force)
-    segmenter = _open(bundle, backend, precision, threads, threshold)
+    segmenter = _open(bundle, backend, precision, threads)
+    segmenter = dataclasses.replace(
+        segmenter,
+        threshold=segmenter.threshold if threshold is None else threshold,
+        presence_threshold=(
+            segmenter.presence_threshold if presence_threshold is None else presence_threshold
+        ),
+    )
     _say(_headline(segmenter))
     for note in segmenter.notes:
         _say(f"note: {note}")
@@ -85,10 +97,7 @@ def _open(
     backend: str,
     precision: str | None,
     threads: int | None,
-    threshold: float | None,
 ) -> Segmenter:
-    import dataclasses
-
     from edge_bts.errors import InputError
     from edge_bts.runtime import BACKENDS, open_bundle, open_checkpoint
 
@@ -101,10 +110,8 @@ def _open(
                 f"Expected a bundle for --backend {backend} and --precision {precision}, but "
                 f"{path} is a file; a checkpoint runs in torch and fp32: export it for others."
             )
-        segmenter = open_checkpoint(path, threads=threads)
-    else:
-        segmenter = open_bundle(path, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
-    return segmenter if threshold is None else dataclasses.replace(segmenter, threshold=threshold)
+        return open_checkpoint(path, threads=threads)
+    return open_bundle(path, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
 
 
 def _headline(segmenter: Segmenter) -> str:
@@ -113,7 +120,8 @@ def _headline(segmenter: Segmenter) -> str:
     return (
         f"{facts['name']}: {facts['backend']} {facts['backend_version']}, {facts['precision']}, "
         f"{'threads as the library likes' if threads is None else f'{threads} thread(s)'}, "
-        f"threshold {facts['threshold']:g}, geometry {facts['geometry']}\n"
+        f"threshold {facts['threshold']:g}, presence {facts['presence_threshold']:.3g}, "
+        f"geometry {facts['geometry']}\n"
         "Research software, not a medical device."
     )
 

@@ -28,6 +28,7 @@ def train(
     output: opt.Output,
     category: Annotated[Category, typer.Option(help="Images to train on.")] = Category.all,
     split: opt.SplitFile = None,
+    start: opt.Start = None,
     config: opt.Config = None,
     set_: opt.Overrides = None,
     imgsz: opt.Imgsz = None,
@@ -42,7 +43,7 @@ def train(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Train a teacher (or any registered network) on one class or on all images."""
-    from edge_bts.cli._process import keep_freed_memory, need_extra
+    from edge_bts.cli._process import announce, keep_freed_memory, need_extra
 
     need_extra("train", "torch", "lightning_fabric", "kornia")
     keep_freed_memory()
@@ -64,8 +65,8 @@ def train(
         loop__precision=precision,
     )
     inputs = runs.open_inputs(data, split, category.value)
-    print(f"{chosen.model} at {chosen.imgsz} px on {category.value} images. {inputs}", flush=True)
+    announce(f"{chosen.model} at {chosen.imgsz} px on {category.value} images. {inputs}")
     if dry_run:
-        print(chosen.model_dump_json(indent=2))
+        announce(chosen.model_dump_json(indent=2))
         return
-    runs.train(inputs, category.value, chosen, output, resume=resume, force=force)
+    runs.train(inputs, category.value, chosen, output, start=start, resume=resume, force=force)

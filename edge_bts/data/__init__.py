@@ -9,6 +9,7 @@ from edge_bts.data.duplicates import duplicate_groups, label_conflicts, with_gro
 from edge_bts.data.readers import open_dataset
 from edge_bts.data.sample import CATEGORIES, Category, Dataset, Sample
 from edge_bts.data.split import Split, load_split, make_split, select, write_split
+from edge_bts.data.split_lists import split_from_lists
 
 __all__ = [
     "CATEGORIES",
@@ -22,6 +23,7 @@ __all__ = [
     "make_split",
     "open_dataset",
     "select",
+    "split_from_lists",
     "with_groups",
     "write_split",
 ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edge_bts.data.sample import U8
 
-__all__ = ["ContactSheet", "write_png"]
+__all__ = ["ContactSheet", "write_png", "write_text"]
 
 _COLUMNS = 6
 _ROWS = {1: 5, 2: 3, 3: 2, 4: 2}  # rows of each category, by the number of categories
@@ -69,9 +69,9 @@ class ContactSheet:
         height = _MARGIN + _HEADER_H + _SECTION_H * len(sections) + row_h * rows + _MARGIN // 2
         width = 2 * _MARGIN + _COLUMNS * _TILE_W + (_COLUMNS - 1) * _GAP
         sheet: U8 = np.full((height, width, 3), _PAPER, np.uint8)
-        _text(sheet, dataset.name, (_MARGIN, _MARGIN + 26), 1.0, _INK, 2)
+        write_text(sheet, dataset.name, (_MARGIN, _MARGIN + 26), 1.0, _INK, 2)
         counts = ", ".join(f"{dataset.count(category)} {category}" for category in self._chosen)
-        _text(sheet, f"{len(dataset)} images: {counts}", (_MARGIN, _MARGIN + 56), 0.55, _FAINT)
+        write_text(sheet, f"{len(dataset)} images: {counts}", (_MARGIN, _MARGIN + 56), 0.55, _FAINT)
         top = _MARGIN + _HEADER_H
         for category, ids in sections.items():
             _section(sheet, category, len(ids), dataset.count(category), top)
@@ -88,9 +88,26 @@ def write_png(path: str | Path, image: npt.NDArray[np.uint8]) -> None:
     """Write an image as PNG, whole or not at all."""
     import cv2
 
-    _, content = cv2.imencode(".png", image)
+    # Speckle is hard to pack: the best compression halves the file.
+    _, content = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.tobytes())
+
+
+def write_text(
+    target: U8,
+    text: str,
+    at: tuple[int, int],
+    scale: float,
+    colour: tuple[int, int, int],
+    thickness: int = 1,
+) -> None:
+    """Write one line into a BGR picture; ``at`` is the left end of its base line, as x, y."""
+    import cv2
+
+    # OpenCV's font has ASCII only.
+    plain = text.encode("ascii", "replace").decode()
+    cv2.putText(target, plain, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
 
 
 def _section(sheet: U8, category: Category, shown: int, of: int, top: int) -> None:
@@ -99,7 +116,7 @@ def _section(sheet: U8, category: Category, shown: int, of: int, top: int) -> No
     swatch = (_MARGIN, top + 12), (_MARGIN + 16, top + 28)
     cv2.rectangle(sheet, *swatch, _OUTLINE[category], -1)
     cv2.rectangle(sheet, *swatch, _FAINT, 1)
-    _text(sheet, f"{category}  ({shown} of {of})", (_MARGIN + 26, top + 26), 0.6, _INK)
+    write_text(sheet, f"{category}  ({shown} of {of})", (_MARGIN + 26, top + 26), 0.6, _INK)
 
 
 def _tile(sample: Sample, image: U8, mask: U8) -> U8:
@@ -125,22 +142,7 @@ def _tile(sample: Sample, image: U8, mask: U8) -> U8:
     detail = f"{width}x{height}"
     if len(sample.mask_paths) > 1:
         detail += f", {len(sample.mask_paths)} masks"
-    _text(tile, sample.id.rsplit("/", 1)[-1], (1, _TILE_H + 16), 0.42, _INK)
+    write_text(tile, sample.id.rsplit("/", 1)[-1], (1, _TILE_H + 16), 0.42, _INK)
     (text_w, _), _ = cv2.getTextSize(detail, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
-    _text(tile, detail, (_TILE_W - text_w - 1, _TILE_H + 16), 0.42, _FAINT)
+    write_text(tile, detail, (_TILE_W - text_w - 1, _TILE_H + 16), 0.42, _FAINT)
     return tile
-
-
-def _text(
-    target: U8,
-    text: str,
-    at: tuple[int, int],
-    scale: float,
-    colour: tuple[int, int, int],
-    thickness: int = 1,
-) -> None:
-    import cv2
-
-    # OpenCV's font has ASCII only.
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(target, plain, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)

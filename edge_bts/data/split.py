@@ -43,9 +43,7 @@ def make_split(
             groups than parts, an image that cannot be read.
     """
     weights = _weights(fractions)
-    duplicates = duplicate_groups(dataset.samples)
-    groups = _groups(dataset, duplicates)
-    conflicts = label_conflicts(dataset, duplicates)
+    groups, duplicates = find_groups(dataset)
     parts: dict[str, Part] = {}
     rest = dataset.samples
     if fold is not None:
@@ -53,27 +51,48 @@ def make_split(
         inside = {sample.id for sample in dataset.samples} - {sample.id for sample in rest}
         parts = dict.fromkeys(inside, "test")
         weights["test"] = 0.0
-    parts |= _allot(rest, groups, weights, seed)
-    ids = {name: [s.id for s in dataset.samples if parts[s.id] == name] for name in PARTS}
-    for name in PARTS:
-        if weights[name] > 0 and not ids[name]:
-            raise InputError(
-                f"Expected enough groups for {len(PARTS)} parts, but {dataset.name} has only "
-                f"{len(set(groups.values()))} and {name} got none; add data or set its fraction 0."
-            )
+    parts |= draw_parts(rest, groups, weights, seed)
+    method = _method(dataset, weights, fold)
+    return assemble(dataset, parts, groups, duplicates, method=method, seed=seed, fold=fold)
+
+
+def find_groups(dataset: Dataset) -> tuple[dict[str, str], list[list[str]]]:
+    """Return the group of each id, and the duplicate groups; every image is read."""
+    duplicates = duplicate_groups(dataset.samples)
+    if dataset.has_patients:
+        return {sample.id: sample.group for sample in dataset.samples}, duplicates
+    leader = {name: group[0] for group in duplicates for name in group}
+    return {sample.id: leader.get(sample.id, sample.id) for sample in dataset.samples}, duplicates
+
+
+def assemble(
+    dataset: Dataset,
+    parts: Mapping[str, Part],
+    groups: Mapping[str, str],
+    duplicates: Sequence[Sequence[str]],
+    *,
+    method: str,
+    seed: int,
+    fold: int | None = None,
+    leaks: str = "",
+) -> Split:
+    """Put a split together, in the order of the data set; ids without a part stay out."""
+    samples = [sample for sample in dataset.samples if sample.id in parts]
+    conflicts = label_conflicts(dataset, duplicates)
     return Split(
         dataset=dataset.name,
-        method=_method(dataset, weights, fold),
+        method=method,
         seed=seed,
         fold=fold,
-        train=ids["train"],
-        val=ids["val"],
-        test=ids["test"],
-        categories={sample.id: sample.category for sample in dataset.samples},
-        groups=groups,
-        conflicts=conflicts,
-        sha256={sample.id: _digest(sample.image_path) for sample in dataset.samples},
-        masks_sha256={sample.id: _mask_hash(sample) for sample in dataset.samples},
+        leaks=leaks,
+        train=[sample.id for sample in samples if parts[sample.id] == "train"],
+        val=[sample.id for sample in samples if parts[sample.id] == "val"],
+        test=[sample.id for sample in samples if parts[sample.id] == "test"],
+        categories={sample.id: sample.category for sample in samples},
+        groups={sample.id: groups[sample.id] for sample in samples},
+        conflicts={name: there for name, there in conflicts.items() if name in parts},
+        sha256={sample.id: _digest(sample.image_path) for sample in samples},
+        masks_sha256={sample.id: _mask_hash(sample) for sample in samples},
     )
 
 
@@ -171,13 +190,6 @@ def _weights(fractions: Sequence[float]) -> dict[Part, float]:
     return dict(zip(PARTS, (float(value) for value in fractions), strict=True))
 
 
-def _groups(dataset: Dataset, duplicates: Sequence[Sequence[str]]) -> dict[str, str]:
-    if dataset.has_patients:
-        return {sample.id: sample.group for sample in dataset.samples}
-    leader = {name: group[0] for group in duplicates for name in group}
-    return {sample.id: leader.get(sample.id, sample.id) for sample in dataset.samples}
-
-
 def _outside_fold(dataset: Dataset, fold: int) -> tuple[Sample, ...]:
     there = sorted({sample.fold for sample in dataset.samples if sample.fold is not None})
     if not there:
@@ -188,6 +200,25 @@ def _outside_fold(dataset: Dataset, fold: int) -> tuple[Sample, ...]:
     if fold not in there:
         raise InputError(f"Expected a fold of {there[0]} to {there[-1]}, but got {fold}.")
     return tuple(sample for sample in dataset.samples if sample.fold != fold)
+
+
+def draw_parts(
+    samples: Sequence[Sample], groups: Mapping[str, str], weights: Mapping[Part, float], seed: int
+) -> dict[str, Part]:
+    """Give each group to a part as :func:`make_split` says; return the part of each id.
+
+    Raises:
+        InputError: There are too few groups: a part with a weight got none.
+    """
+    parts = _allot(samples, groups, weights, seed)
+    for name in PARTS:
+        if weights[name] > 0 and name not in parts.values():
+            count = len({groups[sample.id] for sample in samples})
+            raise InputError(
+                f"Expected enough groups for each part, but there are only {count} and {name} "
+                "got none; add data or set its fraction 0."
+            )
+    return parts
 
 
 def _allot(

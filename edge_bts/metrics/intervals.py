@@ -10,11 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Difference", "bootstrap_ci", "bootstrap_ratio_ci", "paired_difference"]
+__all__ = [
+    "Difference",
+    "auc",
+    "bootstrap_auc_ci",
+    "bootstrap_ci",
+    "bootstrap_ratio_ci",
+    "group_index",
+    "paired_difference",
+]
 
 _DRAWS_AT_ONCE = 2_000_000  # group draws held in memory: 16 MB
 
@@ -119,6 +128,83 @@ def paired_difference(
     return Difference(float(difference.mean()), low, high, lower_bound, difference.size)
 
 
+def auc(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Return the area under the ROC curve: P(score of a positive > of a negative), ties half.
+
+    Args:
+        scores: One finite number an image, (N,).
+        positive: Whether the image is one of those that should score high, (N,) bool.
+
+    Raises:
+        ValueError: No image of one of the kinds, or as :func:`bootstrap_ci`.
+    """
+    values, truth = _scored(scores, positive)
+    return float(_weighted_auc(values, truth, np.ones((1, values.size)))[0])
+
+
+def bootstrap_auc_ci(
+    scores: ArrayLike,
+    positive: ArrayLike,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the interval of :func:`auc`.
+
+    A resample with images of one kind only has no area and is left out. Other arguments, the
+    result and the errors are those of :func:`bootstrap_ci`.
+    """
+    values, truth = _scored(scores, positive)
+    of_image = group_index(range(values.size) if groups is None else groups, values.size)
+    count = int(of_image.max()) + 1
+    if count == 1:
+        return math.nan, math.nan
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _DRAWS_AT_ONCE // values.size)
+    areas = []
+    for start in range(0, resamples, chunk):
+        drawn = rng.integers(0, count, size=(min(chunk, resamples - start), count))
+        times = np.stack([np.bincount(row, minlength=count) for row in drawn])
+        areas.append(_weighted_auc(values, truth, times[:, of_image]))
+    reached = np.concatenate(areas)
+    reached = reached[np.isfinite(reached)]
+    if not reached.size:
+        return math.nan, math.nan
+    low, high = np.percentile(reached, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
+def _scored(
+    scores: ArrayLike, positive: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    values, truth = np.asarray(scores, np.float64), np.asarray(positive, np.bool_)
+    if values.ndim != 1 or values.shape != truth.shape or not np.isfinite(values).all():
+        raise ValueError(
+            f"Expected a finite score and a truth for each image, (N,), got {values.shape}, "
+            f"{truth.shape}."
+        )
+    if truth.all() or not truth.any():
+        raise ValueError("Expected images of both kinds to compare, but all are of one.")
+    return values, truth
+
+
+def _weighted_auc(
+    values: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Area for each row of ``weights`` (R, N); nan where one kind has no weight."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))  # of runs of equal scores
+    positive = np.add.reduceat((weights * truth)[:, order], starts, axis=1).astype(np.float64)
+    negative = np.add.reduceat((weights * ~truth)[:, order], starts, axis=1).astype(np.float64)
+    below = negative.cumsum(axis=1) - negative / 2
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    wins = (positive * below).sum(axis=1)
+    areas = np.full_like(wins, np.nan)
+    return np.asarray(np.divide(wins, pairs, out=areas, where=pairs > 0), np.float64)
+
+
 def _resampled_ratios(
     numerators: ArrayLike,
     denominators: ArrayLike,
@@ -147,8 +233,13 @@ def _resampled_ratios(
 
 
 def _sum_by_group(pair: NDArray[np.float64], groups: Sequence[Hashable]) -> NDArray[np.float64]:
-    if len(groups) != pair.shape[1]:
-        raise ValueError(f"Expected a group for each of {pair.shape[1]} images, got {len(groups)}.")
-    number: dict[Hashable, int] = {}
-    index = [number.setdefault(group, len(number)) for group in groups]
+    index = group_index(groups, pair.shape[1])
     return np.stack([np.bincount(index, weights=row) for row in pair])
+
+
+def group_index(groups: Sequence[Hashable], images: int) -> NDArray[np.intp]:
+    """Number the groups from 0 in the order in which they come: one number an image."""
+    if len(groups) != images:
+        raise ValueError(f"Expected a group for each of {images} images, got {len(groups)}.")
+    number: dict[Hashable, int] = {}
+    return np.asarray([number.setdefault(group, len(number)) for group in groups], np.intp)

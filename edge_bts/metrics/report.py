@@ -10,16 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edge_bts.metrics.intervals import bootstrap_ratio_ci
+from edge_bts.metrics.intervals import auc, bootstrap_auc_ci, bootstrap_ratio_ci
 from edge_bts.metrics.overlap import pixel_counts
 from edge_bts.metrics.surface import assd, hd95
 
 __all__ = [
     "LESION_SIZES",
+    "FalsePositives",
     "ImageRow",
+    "Presence",
     "Score",
     "Summary",
+    "false_positives",
     "lesion_size",
+    "presence_scores",
     "score_image",
     "summarise",
 ]
@@ -42,6 +46,8 @@ class ImageRow(BaseModel):
 
     Distances are None where they do not exist: one of the masks is empty. ``predicted`` says
     whether some connected component of the prediction is larger than the report's ``min_area_px``.
+    Masks below the presence threshold are empty in all of it; ``dice_ungated`` alone is that of
+    the mask before.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,7 +62,9 @@ class ImageRow(BaseModel):
     false_positive: int
     false_negative: int
     predicted: bool
+    presence: float
     dice: float
+    dice_ungated: float
     iou: float
     precision: float
     recall: float
@@ -67,6 +75,11 @@ class ImageRow(BaseModel):
     def target_px(self) -> int:
         """Lesion pixels of the true mask."""
         return self.true_positive + self.false_negative
+
+    @property
+    def predicted_px(self) -> int:
+        """Lesion pixels of the predicted mask."""
+        return self.true_positive + self.false_positive
 
     @property
     def size(self) -> Size | None:
@@ -118,6 +131,23 @@ class FalsePositives(BaseModel):
     rate: Score
 
 
+class Presence(BaseModel):
+    """How well the presence score tells images with a lesion from those without.
+
+    Attributes:
+        auc: Area under the ROC curve; None unless there are images of both kinds.
+        sensitivity: Share of the lesion images in which one is predicted, after the presence
+            threshold; what :class:`FalsePositives` counts on the others. None without lesions.
+        dice_ungated: Mean Dice of the lesion images if no mask were emptied. None without lesions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    auc: Score | None
+    sensitivity: Score | None
+    dice_ungated: Score | None
+
+
 def lesion_size(share: float) -> Size | None:
     """Name the size class of a lesion that covers ``share`` of its image; None for 0."""
     if share <= 0:
@@ -134,6 +164,8 @@ def score_image(
     category: str,
     spacing_mm: float | None,
     predicted: bool,
+    presence: float,
+    dice_ungated: float,
 ) -> ImageRow:
     """Score one prediction against its true mask, both (H, W) 0/1 in source geometry.
 
@@ -152,7 +184,9 @@ def score_image(
         false_positive=counts.false_positive,
         false_negative=counts.false_negative,
         predicted=predicted,
+        presence=presence,
         dice=counts.dice,
+        dice_ungated=dice_ungated,
         iou=counts.iou,
         precision=counts.precision,
         recall=counts.recall,
@@ -180,7 +214,7 @@ def summarise(rows: Iterable[ImageRow], *, resamples: int = 2000, seed: int = 0)
         images=len(lesions),
         groups=len({row.group for row in lesions}),
         missed=sum(row.true_positive == 0 for row in lesions),
-        empty=sum(row.true_positive + row.false_positive == 0 for row in lesions),
+        empty=sum(row.predicted_px == 0 for row in lesions),
         scores=scores,
     )
 
@@ -195,6 +229,31 @@ def false_positives(
     groups = [row.group for row in normals]
     rate = _score([(float(row.predicted), 1.0) for row in normals], groups, resamples, seed)
     return FalsePositives(images=len(normals), groups=len(set(groups)), rate=rate)
+
+
+def presence_scores(rows: Sequence[ImageRow], *, resamples: int = 2000, seed: int = 0) -> Presence:
+    """Compare the presence scores of the rows with and without a lesion."""
+    lesions = [row for row in rows if row.target_px]
+    groups = [row.group for row in lesions]
+    curve = None
+    if 0 < len(lesions) < len(rows):
+        scores, truth = [row.presence for row in rows], [row.target_px > 0 for row in rows]
+        low, high = bootstrap_auc_ci(
+            scores, truth, [row.group for row in rows], resamples=resamples, seed=seed
+        )
+        curve = Score(
+            value=auc(scores, truth),
+            low=_finite_or_none(low),
+            high=_finite_or_none(high),
+            n=len(rows),
+        )
+    found = [(float(row.predicted), 1.0) for row in lesions]
+    ungated = [(row.dice_ungated, 1.0) for row in lesions]
+    return Presence(
+        auc=curve,
+        sensitivity=_score(found, groups, resamples, seed) if lesions else None,
+        dice_ungated=_score(ungated, groups, resamples, seed) if lesions else None,
+    )
 
 
 def _score(

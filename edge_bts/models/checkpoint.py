@@ -22,8 +22,9 @@ class Checkpoint(BaseModel):
     """What a checkpoint says of itself.
 
     ``imgsz``, ``mean`` and ``std`` fix the input: a letterboxed square of ``imgsz`` pixels, scaled
-    ``(v/255 - mean)/std``. ``threshold`` turns probability into mask; it is chosen on validation.
-    ``metrics`` are those of the validation split at the kept epoch.
+    ``(v/255 - mean)/std``. ``threshold`` turns probability into mask and ``presence_threshold``
+    empties the masks of frames without a lesion (:mod:`edge_bts.presence`; 0: none); both are
+    chosen on validation. ``metrics`` are those of the validation split at the kept epoch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +37,7 @@ class Checkpoint(BaseModel):
     mean: float
     std: float
     threshold: float = 0.5
+    presence_threshold: float = 0.0
     epoch: int = 0
     seed: int = 0
     dataset: str = ""
@@ -77,7 +79,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Checkpoint]:
     """
     path = Path(path)
     tensors, checkpoint = _read(path, weights=True)
-    module = build_model(checkpoint.model)
+    module = build_model(checkpoint.model, trusted=False)
     expected = module.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - expected.keys())

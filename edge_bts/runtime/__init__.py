@@ -6,12 +6,13 @@
 
 from edge_bts.runtime.backend import BACKENDS, Backend, BackendName, open_backend
 from edge_bts.runtime.opening import open_bundle, open_checkpoint
-from edge_bts.runtime.segmenter import Result, Segmenter, to_gray
+from edge_bts.runtime.segmenter import Prediction, Result, Segmenter, to_gray
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "BackendName",
+    "Prediction",
     "Result",
     "Segmenter",
     "open_backend",

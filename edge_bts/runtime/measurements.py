@@ -42,12 +42,16 @@ class ComponentRecord(_Model):
 
 
 class FrameRecord(_Model):
-    """One frame; ``time_s`` of a video alone. Areas of all components are summed."""
+    """One frame; ``time_s`` of a video alone. Areas of all components are summed.
+
+    ``presence`` is the score of :mod:`edge_bts.presence`; ``present``: any pixel is lesion.
+    """
 
     frame: int
     time_s: float | None
     height: int
     width: int
+    presence: float
     present: bool
     area_px: int
     area_mm2: float | None
@@ -93,6 +97,7 @@ CSV_FIELDS = (
     "height",
     "width",
     "spacing_mm",
+    "presence",
     "present",
     "component",
     "area_px",
@@ -121,6 +126,7 @@ def frame_record(frame: Frame, result: Result) -> FrameRecord:
         time_s=frame.time_s,
         height=result.height,
         width=result.width,
+        presence=result.presence,
         present=result.present,
         area_px=sum(part.area_px for part in parts),
         area_mm2=area_mm2,
@@ -148,6 +154,7 @@ def _rows(source: InputRecord, frame: FrameRecord) -> list[dict[str, Any]]:
         "height": frame.height,
         "width": frame.width,
         "spacing_mm": source.spacing_mm,
+        "presence": _round(frame.presence, 4),
         "present": int(frame.present),
         "component": 0,
     } | {f"{stage}_ms": _round(value, 3) for stage, value in frame.times_ms.items()}

@@ -54,6 +54,7 @@ def open_bundle(
         mean=manifest.normalisation.mean,
         std=manifest.normalisation.std,
         threshold=manifest.threshold,
+        presence_threshold=manifest.presence_threshold,
         name=manifest.name,
         notes=notes,
     )
@@ -85,6 +86,7 @@ def open_checkpoint(
         mean=checkpoint.mean,
         std=checkpoint.std,
         threshold=checkpoint.threshold,
+        presence_threshold=checkpoint.presence_threshold,
         name=Path(path).stem,
     )
 

@@ -13,9 +13,23 @@ from numpy.typing import NDArray
 from edge_bts import geometry
 from edge_bts.errors import InputError
 from edge_bts.measure import Component, components
+from edge_bts.presence import presence
 from edge_bts.runtime.backend import Backend
 
-__all__ = ["Result", "Segmenter", "check_spacing", "to_gray"]
+__all__ = ["Prediction", "Result", "Segmenter", "check_spacing", "to_gray"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one frame, before any threshold.
+
+    Attributes:
+        probability: float32 H x W in [0, 1], source geometry.
+        presence: Score in [0, 1] that there is a lesion at all; see :mod:`edge_bts.presence`.
+    """
+
+    probability: NDArray[np.float32]
+    presence: float
 
 
 @dataclass(frozen=True)
@@ -23,23 +37,25 @@ class Result:
     """What one frame gave, in source geometry (the pixels that came in).
 
     Attributes:
-        mask: uint8 H x W, 1 on lesion.
-        probability: float32 H x W in [0, 1].
+        mask: uint8 H x W, 1 on lesion; empty where the presence threshold is not reached.
+        probability: float32 H x W in [0, 1], whatever the presence.
+        presence: Score in [0, 1] that there is a lesion at all; see :mod:`edge_bts.presence`.
         components: The connected parts of the mask, largest first.
         spacing_mm: Millimetres per pixel as given; None where unknown.
         times_ms: Milliseconds of ``preprocess`` (gray, letterbox, normalise), ``inference`` (the
-            backend alone) and ``postprocess`` (back to source, threshold, components).
+            backend alone) and ``postprocess`` (presence, back to source, threshold, components).
     """
 
     mask: NDArray[np.uint8]
     probability: NDArray[np.float32]
+    presence: float
     components: tuple[Component, ...]
     spacing_mm: float | None
     times_ms: dict[str, float]
 
     @property
     def present(self) -> bool:
-        """Whether any pixel is lesion."""
+        """Whether any pixel of the mask is lesion."""
         return bool(self.components)
 
     @property
@@ -65,6 +81,7 @@ class Segmenter:
         mean: Subtracted from ``v/255``.
         std: Divided by.
         threshold: At or above this probability a pixel is lesion; in (0, 1).
+        presence_threshold: Below this presence score the mask is emptied; in [0, 1), 0 never is.
         name: Of the bundle or checkpoint.
         notes: What the caller should know, such as a fallback to another backend.
     """
@@ -74,6 +91,7 @@ class Segmenter:
     mean: float
     std: float
     threshold: float = 0.5
+    presence_threshold: float = 0.0
     name: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -82,6 +100,11 @@ class Segmenter:
             raise InputError(
                 f"Expected a threshold between 0 and 1, but got {self.threshold}; "
                 "0.5 is the middle."
+            )
+        if not 0.0 <= self.presence_threshold < 1.0:
+            raise InputError(
+                "Expected a presence threshold of at least 0 and below 1, but got "
+                f"{self.presence_threshold}; 0 empties no mask."
             )
         if self.backend.imgsz not in (None, self.imgsz):
             raise InputError(
@@ -105,17 +128,15 @@ class Segmenter:
             "geometry": geometry.BACKEND,
             "imgsz": self.imgsz,
             "threshold": self.threshold,
+            "presence_threshold": self.presence_threshold,
             "notes": list(self.notes),
         }
 
-    def probability(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the probability of lesion for every pixel of the frame.
+    def predict(self, frame: NDArray[np.uint8]) -> Prediction:
+        """Return the probability of lesion for every pixel of the frame, and its presence score.
 
         Args:
             frame: uint8, H x W gray, or H x W x 3 (BGR) or x 4 (BGRA) as OpenCV reads them.
-
-        Returns:
-            float32 H x W in [0, 1].
 
         Raises:
             InputError: Another dtype or shape.
@@ -127,7 +148,7 @@ class Segmenter:
         """Segment one frame and measure what was found.
 
         Args:
-            frame: As for :meth:`probability`.
+            frame: As for :meth:`predict`.
             spacing_mm: Millimetres per pixel of the frame, the same in both directions; None
                 leaves all measures in pixels.
 
@@ -141,8 +162,10 @@ class Segmenter:
         prepared = time.perf_counter()
         output = self.backend.infer(image)
         inferred = time.perf_counter()
-        probability = self._back(output, gray)
-        mask = geometry.threshold(probability, self.threshold)
+        found = self._back(output, gray)
+        mask = geometry.threshold(found.probability, self.threshold)
+        if found.presence < self.presence_threshold:
+            mask[:] = 0
         parts = tuple(components(mask, spacing_mm))
         ended = time.perf_counter()
         times = {
@@ -150,15 +173,15 @@ class Segmenter:
             "inference": (inferred - prepared) * 1e3,
             "postprocess": (ended - inferred) * 1e3,
         }
-        return Result(mask, probability, parts, spacing_mm, times)
+        return Result(mask, found.probability, found.presence, parts, spacing_mm, times)
 
     def _prepare(self, gray: NDArray[np.uint8]) -> NDArray[np.float32]:
         square = geometry.letterbox(gray, self.imgsz)
         return geometry.normalise(square, self.mean, self.std)[np.newaxis, np.newaxis]
 
-    def _back(self, output: NDArray[np.float32], gray: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _back(self, output: NDArray[np.float32], gray: NDArray[np.uint8]) -> Prediction:
         box = geometry.plan(gray.shape[0], gray.shape[1], self.imgsz)
-        return geometry.to_source(output[0, 0], box)
+        return Prediction(geometry.to_source(output[0, 0], box), presence(output[0, 0]))
 
 
 def check_spacing(spacing_mm: float | None) -> None:

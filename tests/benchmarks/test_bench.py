@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge_bts.benchmarks import interleave
-from edge_bts.benchmarks.bench import _reasons, _row_reasons, bench
-from edge_bts.benchmarks.interleave import Measured, WorkerError, measure
+from edge_bts.benchmarks.bench import bench
+from edge_bts.benchmarks.interleave import FRAMES, WorkerError, measure
+from edge_bts.benchmarks.protocol import row_reasons, run_reasons
 from edge_bts.benchmarks.result import BenchResult, load_result, write_result
 from edge_bts.benchmarks.settings import BenchSettings
 from edge_bts.benchmarks.worker import Source
@@ -123,14 +124,11 @@ def test_table_and_plot(result: BenchResult, tmp_path: Path) -> None:
 
 def test_valid_takes_the_whole_protocol() -> None:
     """A thousand steady frames on a quiet machine have nothing against them."""
-    long = Measured({}, {"steady": True, "frames": 9}, [{"frame": [5.0] * 1000}])
-    assert _row_reasons(long, BenchSettings()) == []
-    slow = Measured({}, {"steady": True, "frames": 9}, [{"frame": [1500.0] * 40}])
-    assert _row_reasons(slow, BenchSettings()) == []
-    unsteady = Measured({}, {"steady": False, "frames": 9}, [{"frame": [5.0] * 1000}])
-    assert _row_reasons(unsteady, BenchSettings()) == ["not steady after warm-up"]
-    assert _reasons([], 0.05, BenchSettings()) == []
-    assert "other processes used 30%" in _reasons([], 0.3, BenchSettings())[0]
+    assert row_reasons([5.0] * 1000, True, BenchSettings()) == []
+    assert row_reasons([1500.0] * 40, True, BenchSettings()) == []
+    assert row_reasons([5.0] * 1000, False, BenchSettings()) == ["not steady after warm-up"]
+    assert run_reasons([], 0.05, BenchSettings()) == []
+    assert "other processes used 30%" in run_reasons([], 0.3, BenchSettings())[0]
 
 
 def test_a_row_that_fails_does_not_cost_the_others(bundle: Path, tmp_path: Path) -> None:
@@ -144,8 +142,12 @@ def test_a_row_that_fails_does_not_cost_the_others(bundle: Path, tmp_path: Path)
         "crash": Source(**(onnx | {"backend": "torch"}), file=str(bundle / "model.fp32.onnx")),
     }
     said: list[str] = []
+    opens = {
+        label: {"source": source.model_dump(), "frames": str(frames)}
+        for label, source in sources.items()
+    }
     measured, failed, foreign = measure(
-        sources, frames, BenchSettings(**SHORT), lambda text, _share: said.append(text)
+        FRAMES, opens, BenchSettings(**SHORT), lambda text, _share: said.append(text)
     )
     assert list(measured) == ["good"]
     assert len(measured["good"].all("frame")) >= 3
@@ -157,7 +159,7 @@ def test_a_row_that_fails_does_not_cost_the_others(bundle: Path, tmp_path: Path)
 
 def test_a_worker_that_dies_says_its_last_line() -> None:
     """The end of its log is the reason, not a broken pipe."""
-    with interleave._worker("row", 1) as worker:
+    with interleave._worker("row", 1, FRAMES) as worker:
         with pytest.raises(WorkerError, match="code 1: KeyError"):
             worker.ask("dance")
         with pytest.raises(WorkerError, match="ended with code 1"):
@@ -166,7 +168,7 @@ def test_a_worker_that_dies_says_its_last_line() -> None:
 
 def test_one_worker_computes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking while another computes is a defect, not a measurement."""
-    with interleave._worker("row", 1) as worker:
+    with interleave._worker("row", 1, FRAMES) as worker:
         monkeypatch.setattr(interleave._Worker, "computing", "another")
         with pytest.raises(AssertionError, match="another computes while row is due"):
             worker.ask("close")

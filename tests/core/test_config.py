@@ -3,8 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
-from edge_bts.config import Settings, load_recipe, recipe_names, settings
+from edge_bts.config import Settings, load_recipe, overlay, recipe_names, settings
 from edge_bts.errors import InputError
 
 
@@ -100,3 +101,18 @@ def test_shipped_recipes_fit_their_settings(name: str) -> None:
     assert content.keys() <= classes.keys()
     for section in content:
         settings(classes[section], content, section)
+
+
+class Weighted(Outer):
+    """A section with a table that is one value."""
+
+    weights: dict[str, float] = Field(default_factory=dict)
+
+
+def test_an_overlay_merges_sections_and_replaces_values() -> None:
+    """Of a section the untouched keys stay; of a table that is a value nothing stays."""
+    below = {"imgsz": 64, "loop": {"epochs": 7, "name": "b"}, "weights": {"kl": 1.0}}
+    above = {"loop": {"epochs": 9}, "weights": {"dist": 2.0}}
+    expected = {"imgsz": 64, "loop": {"epochs": 9, "name": "b"}, "weights": {"dist": 2.0}}
+    assert overlay(Weighted, below, above) == expected
+    assert below["loop"] == {"epochs": 7, "name": "b"}

@@ -118,3 +118,13 @@ def test_hashes_are_sha256(tmp_path: Path) -> None:
     expected = hashlib.sha256(raw).hexdigest()
     assert files.sha256_file(tmp_path / "a") == files.sha256_bytes(raw) == expected
     assert files.sha256_bytes(b"").startswith("e3b0c44298fc1c149afb")  # FIPS 180-4
+
+
+@pytest.mark.parametrize("name", ["resume.pt", "config.json", "noending"])
+def test_a_temporary_file_is_known_as_one(tmp_path: Path, name: str) -> None:
+    """What a killed writer leaves is recognised; the file itself and other dot files are not."""
+    with files.atomic_path(tmp_path / name) as temporary:
+        assert files.is_leftover(temporary)
+    assert not files.is_leftover(tmp_path / name)
+    (tmp_path / ".gitignore").touch()
+    assert not files.is_leftover(tmp_path / ".gitignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -17,10 +18,12 @@ from edge_bts.data import (
     Category,
     Dataset,
     Sample,
+    Split,
     load_split,
     make_split,
     open_dataset,
     select,
+    split_from_lists,
     write_split,
 )
 from edge_bts.data.split import PARTS, _allot, verify
@@ -259,6 +262,121 @@ def test_the_command_writes_and_refuses(busi: Dataset, tmp_path: Path) -> None:
     assert isinstance(again.exception, InputError)
     forced = CliRunner().invoke(app, [*command, "--force", "--json"])
     assert json.loads(forced.output)["hash"] == split.hash
+
+
+def _lists(folder: Path, train: str, test: str) -> tuple[Path, Path]:
+    paths = folder / "train.txt", folder / "test.txt"
+    for path, text in zip(paths, (train, test), strict=True):
+        path.write_bytes(text.replace("\n", "\r\n").encode())
+    return paths
+
+
+def _names(category: str, *numbers: int) -> str:
+    return "".join(f"{category} ({number})\n" for number in numbers)
+
+
+def test_lists_give_train_and_test(busi: Dataset, tmp_path: Path) -> None:
+    """The second list is the test part, the first one training and validation; torn twins show."""
+    train = _names("benign", *range(1, 11)) + _names("malignant", *range(1, 8))
+    lists = _lists(tmp_path, train, _names("benign", 11, 12) + _names("malignant", 8))
+    split = split_from_lists(busi, *lists, val_fraction=0.2)
+    assert set(split.test) == {
+        "benign/benign (11)",
+        "benign/benign (12)",
+        "malignant/malignant (8)",
+    }
+    assert len(split.train) + len(split.val) == 17
+    assert 2 <= len(split.val) <= 5
+    assert not any(name.startswith("normal") for name in split.sha256)
+    # (12) is a twin of benign (1), malignant (8) one of benign (2): both are torn.
+    assert split.leaks.startswith("2 of 3 test images have a duplicate in training or validation")
+    assert len(select(busi, split, "test")) == 3
+    write_split(tmp_path / "s.json", split)
+    assert load_split(tmp_path / "s.json") == split
+    assert split == split_from_lists(busi, *lists, val_fraction=0.2)
+    assert split.val != split_from_lists(busi, *lists, val_fraction=0.2, seed=1).val
+
+
+def test_lists_without_torn_groups_do_not_leak(busi: Dataset, tmp_path: Path) -> None:
+    """Where no duplicate crosses the lists nothing is said, and groups are whole as always."""
+    lists = _lists(tmp_path, _names("benign", *range(3, 12)), _names("benign", 1, 12, 2))
+    assert split_from_lists(busi, *lists).leaks == ""
+
+
+def test_validation_drawn_from_a_list_keeps_groups(busi: Dataset, tmp_path: Path) -> None:
+    """Between training and validation no twins are torn, and a split that does so is refused."""
+    train = "\n".join(s.id for s in busi.samples if s.id != "normal/normal (1)")
+    lists = _lists(tmp_path, train, "normal (1)\n")
+    for seed in range(6):
+        split = split_from_lists(busi, *lists, val_fraction=0.3, seed=seed)
+        part = _part_of(split)
+        assert part["benign/benign (1)"] == part["benign/benign (12)"]
+    twins = {"benign/benign (1)", "benign/benign (12)"}
+    rest = [name for name in (*split.train, *split.val) if name not in twins]
+    content = split.model_dump() | {"leaks": "they do"}
+    content |= {"train": [*rest, "benign/benign (1)"], "val": ["benign/benign (12)"]}
+    with pytest.raises(ValueError, match="a group is in two parts"):
+        Split.model_validate(content)
+
+
+def test_no_leak_leaves_hash_and_file_alone(busi: Dataset, tmp_path: Path) -> None:
+    """A split that does not leak has the hash and the bytes that it had before leaks were known."""
+    split = make_split(busi)
+    write_split(tmp_path / "s.json", split)
+    content = json.loads((tmp_path / "s.json").read_text())
+    stored = content.pop("hash")
+    assert "leaks" not in content
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert hashlib.sha256(text.encode()).hexdigest() == stored == split.hash
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ("benign (1)\nbenign (99)\nx\n", "benign (2)\n", r"'benign \(99\)' \(and 1 more\)"),
+        ("benign (1)\nbenign (3)\n", "benign (3)\n", "without a common name"),
+        ("benign (1)\nbenign (1)\n", "benign (2)\n", "more often"),
+        ("\n", "benign (2)\n", "it is empty"),
+        ("benign (1)\n", "benign (2)\n", "val got none"),
+    ],
+)
+def test_lists_that_do_not_fit(
+    busi: Dataset, tmp_path: Path, train: str, test: str, message: str
+) -> None:
+    """Unknown, common or repeated names, an empty list and one too short have one sentence each."""
+    with pytest.raises(InputError, match=message):
+        split_from_lists(busi, *_lists(tmp_path, train, test))
+    with pytest.raises(InputError, match="No such file"):
+        split_from_lists(busi, tmp_path / "absent.txt", tmp_path / "test.txt")
+
+
+def test_the_command_takes_lists(busi: Dataset, tmp_path: Path) -> None:
+    """`data split --lists` writes that split, shows the leak, and refuses shares or a fold."""
+    train = _names("benign", *range(1, 11)) + _names("malignant", *range(1, 8))
+    lists = _lists(tmp_path, train, _names("benign", 12))
+    out = tmp_path / "s.json"
+    command = ["data", "split", str(busi.root), "-o", str(out), "--lists", *map(str, lists)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert load_split(out) == split_from_lists(busi, *lists)
+    assert "leaks   1 of 1 test images" in result.output
+    refused = CliRunner().invoke(app, [*command, "--force", "--fold", "1"])
+    assert isinstance(refused.exception, InputError)
+    assert "--lists alone" in str(refused.exception)
+
+
+@pytest.mark.realdata
+def test_misb_lists_of_busi(real_data: Path) -> None:
+    """The published lists have 452 and 195 lesion images, no normals, and torn duplicates."""
+    dataset = open_dataset(real_data / "Dataset_BUSI_with_GT")
+    lists = (real_data / "splits" / f"busi_misb_{part}1.txt" for part in ("train", "val"))
+    split = split_from_lists(dataset, *lists)
+    assert (len(split.train) + len(split.val), len(split.test)) == (452, 195)
+    assert Counter(split.categories[n] for n in split.test) == {"benign": 134, "malignant": 61}
+    assert Counter(split.categories.values()) == {"benign": 437, "malignant": 210}
+    assert len(split.val) == pytest.approx(45, abs=3)
+    torn = int(split.leaks.split()[0])
+    assert 40 <= torn <= 80
 
 
 @pytest.mark.realdata

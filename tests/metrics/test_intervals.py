@@ -8,7 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from edge_bts.metrics import bootstrap_ci, bootstrap_ratio_ci, paired_difference
+from edge_bts.metrics import (
+    auc,
+    bootstrap_auc_ci,
+    bootstrap_ci,
+    bootstrap_ratio_ci,
+    paired_difference,
+)
 
 VALUES = np.random.default_rng(3).beta(5, 2, size=120)
 
@@ -100,3 +106,49 @@ def test_what_cannot_be_estimated() -> None:
         bootstrap_ci([1.0, 2.0], ["a"])
     with pytest.raises(ValueError, match="same images"):
         paired_difference([1.0], [1.0, 2.0])
+
+
+def _scores(n: int = 60) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    rng = np.random.default_rng(5)
+    truth = rng.random(n) < 0.4
+    scores = np.round(rng.normal(truth * 0.8, 1), 1)  # with ties
+    return scores, truth, (np.arange(n) // 3).tolist()
+
+
+def test_auc_equals_scikit_learn() -> None:
+    """The area is scikit-learn's, ties and reversed scores included."""
+    from sklearn.metrics import roc_auc_score
+
+    scores, truth, _ = _scores()
+    assert len(set(scores)) < len(scores)
+    assert auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
+    assert auc(-scores, truth) == pytest.approx(1 - roc_auc_score(truth, scores))
+    assert auc([0.5, 0.5], [True, False]) == 0.5
+
+
+def test_auc_interval_is_that_of_drawn_groups() -> None:
+    """The interval is the quantiles of scikit-learn's area over whole groups drawn anew."""
+    from sklearn.metrics import roc_auc_score
+
+    scores, truth, groups = _scores()
+    members = [np.flatnonzero(np.equal(groups, group)) for group in range(20)]
+    rng = np.random.default_rng(8)
+    areas = []
+    for _ in range(1500):
+        drawn = np.concatenate([members[i] for i in rng.integers(0, 20, 20)])
+        areas.append(roc_auc_score(truth[drawn], scores[drawn]))
+    expected = np.percentile(areas, [2.5, 97.5])
+    got = bootstrap_auc_ci(scores, truth, groups, resamples=6000)
+    assert got == pytest.approx(expected, abs=0.015)
+    assert got == bootstrap_auc_ci(scores, truth, groups, resamples=6000)
+    assert got != pytest.approx(bootstrap_auc_ci(scores, truth, resamples=6000), abs=0.002)
+
+
+def test_auc_ends() -> None:
+    """One kind alone has no area, one group no interval; a perfect score has the interval 1."""
+    with pytest.raises(ValueError, match="both kinds"):
+        auc([0.1, 0.2], [True, True])
+    with pytest.raises(ValueError, match="finite score"):
+        auc([0.1, math.nan], [True, False])
+    assert all(map(math.isnan, bootstrap_auc_ci([0.1, 0.2], [False, True], ["a", "a"])))
+    assert bootstrap_auc_ci([0.1, 0.2, 0.8, 0.9], [False, False, True, True]) == (1.0, 1.0)

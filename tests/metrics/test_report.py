@@ -22,6 +22,7 @@ from edge_bts.metrics import (
 
 def _row(number: int, prediction: np.ndarray, target: np.ndarray, **fields: object) -> ImageRow:
     values = {"group": f"g{number}", "category": "benign", "spacing_mm": None, "predicted": True}
+    values |= {"presence": 0.5, "dice_ungated": 0.0}
     return score_image(prediction, target, id=f"{number}", **(values | fields))  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,54 @@ def test_a_model_registers_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(build_model(ModelSpec(name="tiny", options={"channels": 1})), nn.Conv2d)
     with pytest.raises(InputError, match="'tiny' is registered"):
         register_model("tiny", nn.Conv2d)
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A user's module on the path with the function ``net``, not yet trusted."""
+    name = f"nets_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(
+        "from torch import nn\ndef net(channels=1):\n    return nn.Conv2d(1, channels, 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("edge_bts.models.registry._TRUSTED", set())
+    return name
+
+
+def _checkpoint_of(name: str) -> Checkpoint:
+    spec = ModelSpec(name=name)
+    return Checkpoint(model=spec, role="student", category="all", imgsz=64, mean=0.3, std=0.2)
+
+
+def test_a_users_function_is_a_model(own_module: str, tmp_path: Path) -> None:
+    """``module:function`` builds what the function returns, and its checkpoint loads again."""
+    model = build_model(ModelSpec(name=f"{own_module}:net", options={"channels": 1}))
+    assert isinstance(model, nn.Conv2d)
+    path = tmp_path / "own.safetensors"
+    save_checkpoint(path, model, _checkpoint_of(f"{own_module}:net"))
+    loaded, _ = load_checkpoint(path)
+    assert torch.equal(loaded.weight, model.weight)  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_does_not_choose_what_code_runs(
+    own_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that names a module is refused unless the user names it too."""
+    path = tmp_path / "foreign.safetensors"
+    save_checkpoint(path, nn.Conv2d(1, 1, 1), _checkpoint_of(f"{own_module}:net"))
+    with pytest.raises(InputError, match=f"EDGE_BTS_TRUST_MODELS={own_module}:net"):
+        load_checkpoint(path)
+    assert own_module not in sys.modules
+    monkeypatch.setenv("EDGE_BTS_TRUST_MODELS", f"other:net,{own_module}:net")
+    load_checkpoint(path)
+
+
+def test_code_that_is_not_there_is_one_sentence(own_module: str) -> None:
+    """A missing module, a missing function and a value that is no function are named."""
+    for name, fault in (
+        ("no_such_module:net", "No module named"),
+        (f"{own_module}:nothing", "nothing"),
+        (f"{own_module}:__name__", "function or class"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            build_model(ModelSpec(name=name))

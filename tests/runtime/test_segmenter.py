@@ -79,8 +79,26 @@ def test_threshold_is_that_of_geometry(segmenter: Segmenter) -> None:
         for value in (0.3, 0.7)
     )
     np.testing.assert_array_equal(low.mask, geometry.threshold(low.probability, 0.3))
-    np.testing.assert_array_equal(low.probability, segmenter.probability(frame))
+    np.testing.assert_array_equal(low.probability, segmenter.predict(frame).probability)
     assert 0 < high.mask.sum() < low.mask.sum()
+
+
+def test_presence_empties_the_mask_and_nothing_else(segmenter: Segmenter) -> None:
+    """Below the presence threshold the mask is empty; at it, and the probability, stay."""
+    frame = disc(120, 160, 20)
+    free = segmenter.segment(frame)
+    assert 0.85 < free.presence == segmenter.predict(frame).presence < 1
+    reached, missed = (
+        Segmenter(segmenter.backend, SIZE, 0.5, 0.5, presence_threshold=value).segment(frame)
+        for value in (free.presence, np.nextafter(free.presence, 1))
+    )
+    np.testing.assert_array_equal(reached.mask, free.mask)
+    assert reached.present
+    assert not missed.present
+    assert not missed.mask.any()
+    assert missed.components == ()
+    np.testing.assert_array_equal(missed.probability, free.probability)
+    assert missed.presence == free.presence
 
 
 def test_empty_frame_has_no_components(segmenter: Segmenter) -> None:
@@ -106,7 +124,9 @@ def test_equal_channels_are_gray(segmenter: Segmenter, channels: int) -> None:
     if channels == 4:
         colour[:, :, 3] = 255
     np.testing.assert_array_equal(to_gray(colour), gray)
-    np.testing.assert_array_equal(segmenter.probability(colour), segmenter.probability(gray))
+    came, expected = segmenter.predict(colour), segmenter.predict(gray)
+    np.testing.assert_array_equal(came.probability, expected.probability)
+    assert came.presence == expected.presence
 
 
 def test_views_are_taken(segmenter: Segmenter) -> None:
@@ -114,7 +134,8 @@ def test_views_are_taken(segmenter: Segmenter) -> None:
     frame = np.random.default_rng(3).integers(0, 256, (120, 160), np.uint8)
     crop = frame[10:90:2, 5:155:3]
     np.testing.assert_array_equal(
-        segmenter.probability(crop), segmenter.probability(np.ascontiguousarray(crop))
+        segmenter.predict(crop).probability,
+        segmenter.predict(np.ascontiguousarray(crop)).probability,
     )
 
 
@@ -144,8 +165,11 @@ def test_spacing_must_be_positive(segmenter: Segmenter, spacing: float) -> None:
 
 
 def test_settings_are_checked() -> None:
-    """A threshold outside (0, 1) and a network of another size are refused."""
+    """A threshold outside (0, 1) or [0, 1) and a network of another size are refused."""
     with pytest.raises(InputError, match="threshold between 0 and 1"):
         Segmenter(Echo(), SIZE, 0.5, 0.5, threshold=1.0)  # type: ignore[arg-type]
+    for value in (-0.1, 1.0, float("nan")):
+        with pytest.raises(InputError, match="presence threshold of at least 0 and below 1"):
+            Segmenter(Echo(), SIZE, 0.5, 0.5, presence_threshold=value)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="do not belong together"):
         Segmenter(Echo(), 2 * SIZE, 0.5, 0.5)  # type: ignore[arg-type]

@@ -44,7 +44,13 @@ def test_a_dry_run_prints_the_settings_and_writes_nothing(blobs: Path, tmp_path:
         (["train", "--data", "DATA", "--set", "train.loop.epoch=1"], "train.loop.epoch"),
         (["train", "--data", "DATA", "--split", "nowhere.json"], "nowhere.json"),
         (["train", "--data", "DATA", "--imgsz", "100"], "multiple of 32"),
+        (["train", "--data", "DATA", "--set", "train.loop.lr=fast"], "train.loop.lr"),
+        (["train", "--data", "DATA", "--set", "train.model.name=own.nets:net"], "own"),
         (["distill", "--data", "DATA", "--teachers", "b.st", "m.st"], "b.st"),
+        (
+            ["distill", "--data", "DATA", "--teachers", "b", "m", "--set", "distill.feature.x=1"],
+            "distill.feature",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

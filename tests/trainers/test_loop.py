@@ -12,13 +12,13 @@ from edge_bts.errors import InputError
 from edge_bts.models import load_checkpoint
 from edge_bts.trainers import loop as loop_module
 from edge_bts.trainers import runs
-from edge_bts.trainers.augment import Augment
-from edge_bts.trainers.data import TensorData
+from edge_bts.trainers.data import Batch, TensorData
 from edge_bts.trainers.loop import make_fabric, validate
 from edge_bts.trainers.runs import Inputs
-from edge_bts.trainers.settings import AugmentSettings, LoopSettings, TrainSettings
-from edge_bts.trainers.state import STATE_NAME
-from edge_bts.trainers.tasks import Network
+from edge_bts.trainers.settings import DistillSettings, LoopSettings, TrainSettings
+from edge_bts.trainers.state import STATE_NAME, load_state
+from edge_bts.trainers.tasks import SupervisedTask
+from edge_bts.trainers.teachers import Network
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def test_a_run_leaves_its_record(whole_run: Path, teacher_settings: TrainSetting
 
 
 def test_training_learns(whole_run: Path) -> None:
-    """Four epochs on dark discs lower the loss by a fifth at least."""
+    """Four epochs on dark discs lower the loss by a tenth at least."""
     rows = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["train/total"] < 0.8 * rows[0]["train/total"]
+    assert rows[-1]["train/total"] < 0.9 * rows[0]["train/total"]
 
 
 def test_the_kept_epoch_has_the_best_validation_dice(whole_run: Path) -> None:
@@ -148,30 +148,6 @@ def test_validation_dice_is_that_of_the_metrics() -> None:
     assert result["false_positive_rate"] == 1.0
 
 
-def test_augmentation_moves_image_and_mask_alike() -> None:
-    """Without noise, an image that is its own mask stays its own mask away from the borders."""
-    torch.manual_seed(0)
-    mask = torch.zeros(8, 1, 64, 64)
-    mask[:, :, 20:44, 16:40] = 1
-    plain = AugmentSettings(intensity=0)
-    image, moved = Augment(plain)(mask.clone(), mask.clone())
-    assert ((image > 0.5).float() - moved).abs().mean() < 0.02
-    assert (moved - mask).abs().mean() > 0.01
-    assert set(moved.unique().tolist()) <= {0.0, 1.0}
-
-
-def test_augmentation_is_drawn_from_the_seed() -> None:
-    """The same seed gives the same batch, another seed another one."""
-    images, masks = torch.rand(4, 1, 32, 32), torch.ones(4, 1, 32, 32)
-    augment = Augment(AugmentSettings())
-    drawn = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        drawn.append(augment(images, masks)[0])
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-
-
 def test_a_learning_rate_that_explodes_is_named(
     inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path
 ) -> None:
@@ -181,6 +157,48 @@ def test_a_learning_rate_that_explodes_is_named(
     )
     with pytest.raises(InputError, match=r"lower loop\.lr"):
         runs.train(inputs, "all", wild, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_at_its_step(
+    inputs: Inputs,
+    teacher_settings: TrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The term, the step and the epoch are named, and the epoch before stays the newest saved."""
+    forward, seen = SupervisedTask.forward, 0
+
+    def poisoned(self: SupervisedTask, batch: Batch) -> dict[str, torch.Tensor]:
+        nonlocal seen
+        seen += 1
+        total = forward(self, batch)["total"]
+        part = total.detach() * (float("nan") if seen == steps + 2 else 1.0)
+        return {"total": total + 0 * part, "prediction": part}
+
+    steps = len(inputs.train) // teacher_settings.loop.batch
+    assert steps > 2
+    monkeypatch.setattr(SupervisedTask, "forward", poisoned)
+    with pytest.raises(InputError, match="prediction is nan at step 2 of epoch 2"):
+        runs.train(inputs, "all", teacher_settings, tmp_path / "run")
+    assert seen == steps + 2
+    assert torch.load(tmp_path / "run" / STATE_NAME, weights_only=True)["epoch"] == 1
+    _, checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT_NAME)
+    assert checkpoint.epoch == 1
+
+
+def test_another_number_of_processes_is_refused(whole_run: Path) -> None:
+    """A run of one process is not continued by two, whose steps would be twice as large."""
+    state = torch.load(whole_run / STATE_NAME, weights_only=True)
+    with pytest.raises(InputError, match=r"Expected 1 processes.*there are 2"):
+        load_state(whole_run, state["fingerprint"], 2)
+
+
+def test_a_compiled_student_has_no_feature_loss() -> None:
+    """Compiling loses the hooks that read features, so settings with both are refused."""
+    compiled = LoopSettings(compile=True)
+    with pytest.raises(ValueError, match=r"loop\.compile goes with no feature loss"):
+        DistillSettings(loop=compiled)
+    assert DistillSettings(loop=compiled, feature={}).loop.compile
 
 
 @pytest.mark.gpu

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edge_bts.errors import EdgeBtsError, InputError
-from edge_bts.models import load_checkpoint, save_checkpoint
+from edge_bts.models import ModelSpec, load_checkpoint, save_checkpoint
 from edge_bts.trainers import runs
 from edge_bts.trainers.runs import Inputs, open_inputs
 from edge_bts.trainers.settings import DistillSettings, TrainSettings
@@ -70,6 +70,113 @@ def test_a_teacher_of_another_split_is_refused(
     save_checkpoint(other, module, checkpoint.model_copy(update={"split_hash": "0" * 64}))
     with pytest.raises(InputError, match="may have seen test images"):
         runs.distill(inputs, (other, teachers[1]), student_settings, tmp_path / "student")
+
+
+def test_one_joint_teacher_is_loaded_once(
+    inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path
+) -> None:
+    """The same checkpoint of all classes in both places is one teacher, not two."""
+    path = runs.train(inputs, "all", teacher_settings, tmp_path / "joint")
+    benign, malignant = runs.open_teachers((path, path), inputs.split_hash)
+    assert benign is malignant
+
+
+def test_a_class_teacher_cannot_stand_in_for_the_other(
+    inputs: Inputs, teachers: tuple[Path, Path]
+) -> None:
+    """A benign teacher given twice is refused: malignant images would hear a stranger."""
+    with pytest.raises(InputError, match="trained on benign images where the malignant"):
+        runs.open_teachers((teachers[0], teachers[0]), inputs.split_hash)
+
+
+def test_a_specialised_teacher_begins_with_the_joint_weights(
+    blobs: Path, inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path
+) -> None:
+    """With --start and steps of almost no length the weights stay those of the start."""
+    joint = runs.train(inputs, "all", teacher_settings, tmp_path / "joint")
+    still = teacher_settings.loop.model_copy(
+        update={"lr": 1e-12, "min_lr": 0.0, "weight_decay": 0.0, "epochs": 1}
+    )
+    settings = teacher_settings.model_copy(update={"loop": still})
+    benign = open_inputs(blobs, None, "benign")
+    path = runs.train(benign, "benign", settings, tmp_path / "benign", start=joint)
+    first, second = (load_checkpoint(p)[0] for p in (joint, path))
+    for own, start in zip(second.parameters(), first.parameters(), strict=True):
+        torch.testing.assert_close(own, start, atol=1e-9, rtol=0)
+
+
+def test_a_student_goes_on_from_another(
+    inputs: Inputs, teachers: tuple[Path, Path], student_settings: DistillSettings, tmp_path: Path
+) -> None:
+    """Distillation with a start keeps its weights where steps have almost no length."""
+    still = student_settings.loop.model_copy(
+        update={"lr": 1e-12, "min_lr": 0.0, "weight_decay": 0.0, "epochs": 1}
+    )
+    settings = student_settings.model_copy(update={"loop": still})
+    first = runs.distill(inputs, teachers, settings, tmp_path / "first")
+    other = settings.model_copy(update={"loop": still.model_copy(update={"seed": 5})})
+    second = runs.distill(inputs, teachers, other, tmp_path / "second", start=first)
+    fresh = runs.distill(inputs, teachers, other, tmp_path / "fresh")
+    a, b, c = (list(load_checkpoint(path)[0].parameters()) for path in (first, second, fresh))
+    assert all(torch.allclose(x, y, atol=1e-9) for x, y in zip(a, b, strict=True))
+    assert not all(torch.allclose(x, y, atol=1e-3) for x, y in zip(b, c, strict=True))
+
+
+def test_a_start_of_another_model_or_split_is_refused(
+    inputs: Inputs, teachers: tuple[Path, Path], teacher_settings: TrainSettings, tmp_path: Path
+) -> None:
+    """A start must be the same network, and must not have seen the test images."""
+    wider = teacher_settings.model_copy(
+        update={"model": ModelSpec(name="attention_unet", options={"width": 16})}
+    )
+    with pytest.raises(InputError, match="start from a checkpoint of the same model"):
+        runs.train(inputs, "all", wider, tmp_path / "run", start=teachers[0])
+    module, checkpoint = load_checkpoint(teachers[0])
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, module, checkpoint.model_copy(update={"split_hash": "0" * 64}))
+    with pytest.raises(InputError, match="may have seen test images"):
+        runs.train(inputs, "all", teacher_settings, tmp_path / "run", start=other)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_resumes_with_its_own_teachers_alone(
+    inputs: Inputs, teachers: tuple[Path, Path], student_settings: DistillSettings, tmp_path: Path
+) -> None:
+    """A distillation does not go on when a teacher's file has become another one."""
+    mine = [
+        Path(shutil.copy(path, tmp_path / f"{k}.safetensors")) for k, path in enumerate(teachers)
+    ]
+    runs.distill(inputs, (mine[0], mine[1]), student_settings, tmp_path / "student")
+    module, checkpoint = load_checkpoint(mine[0])
+    with torch.no_grad():
+        next(module.parameters()).add_(1)
+    save_checkpoint(mine[0], module, checkpoint)
+    with pytest.raises(InputError, match="have changed"):
+        runs.distill(
+            inputs, (mine[0], mine[1]), student_settings, tmp_path / "student", resume=True
+        )
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(
+    inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path
+) -> None:
+    """Resuming with other settings is refused, and config.json still tells the old ones."""
+    runs.train(inputs, "all", teacher_settings, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
+    other = teacher_settings.model_copy(update={"hard_normals": 0.5})
+    with pytest.raises(InputError, match="have changed"):
+        runs.train(inputs, "all", other, tmp_path / "run", resume=True)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.*")}
+
+
+def test_a_run_killed_at_its_first_file_can_start_again(
+    inputs: Inputs, teacher_settings: TrainSettings, tmp_path: Path
+) -> None:
+    """A folder with nothing but an unfinished temporary file counts as empty."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.json.k3_9x2ab.json").write_text("{")
+    runs.train(inputs, "all", teacher_settings, tmp_path / "run")
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
 
 
 def test_a_category_without_samples_is_named(tmp_path: Path, blobs: Path) -> None:

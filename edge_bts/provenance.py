@@ -1,4 +1,4 @@
-"""Where a bundle comes from: versions, commit, license."""
+"""Where a result or a bundle comes from: versions, commit, license."""
 
 from __future__ import annotations
 
