@@ -105,8 +105,8 @@ def fit(
     """Train ``task`` and keep the epoch with the best validation Dice.
 
     Every epoch draws its order and its augmentation from ``(seed, epoch)`` and ends in a state
-    file, so a run that is interrupted and resumed gives the weights of one that was not. The
-    state is the last file of an epoch: a run that was killed before it does the epoch again.
+    file, so a run that is interrupted and resumed gives, on a CPU with as many threads, the
+    weights of one that was not; with another number of threads it says so and goes on. The state is the last file of an epoch: a run that was killed before it does the epoch again.
 
     With N processes a step takes N batches, and losses, batch norms, metrics and decisions are
     those of one process with a batch N times as large. Only augmentation differs: each process
@@ -147,6 +147,12 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
         result = FitResult(**state["result"])
         since_best, first = state["since_best"], state["epoch"] + 1
+        if (threads := state["threads"]) != torch.get_num_threads() and fabric.is_global_zero:
+            print(
+                f"Resuming with {torch.get_num_threads()} threads what began with {threads}: sums "
+                "are rounded in another order, so the result differs from an unbroken run's in "
+                f"its last bits. OMP_NUM_THREADS={threads} gives the same bits."
+            )
     if settings.compile:
         task.network.module.compile()
     model: Any = fabric.setup_module(task)
@@ -198,6 +204,7 @@ def fit(
             state = {
                 "fingerprint": fingerprint,
                 "processes": fabric.world_size,
+                "threads": torch.get_num_threads(),
                 "epoch": epoch,
                 "since_best": since_best,
                 "task": task.state_dict(),

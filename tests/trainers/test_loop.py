@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from edge_bts.trainers.data import Batch, TensorData
 from edge_bts.trainers.loop import make_fabric, validate
 from edge_bts.trainers.runs import Inputs
 from edge_bts.trainers.settings import DistillSettings, LoopSettings, TrainSettings
-from edge_bts.trainers.state import STATE_NAME, load_state
+from edge_bts.trainers.state import STATE_NAME, load_state, save_state
 from edge_bts.trainers.tasks import SupervisedTask
 from edge_bts.trainers.teachers import Network
 
@@ -90,6 +91,29 @@ def test_a_resumed_run_gives_the_same_weights(
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     checkpoints = [path / runs.CHECKPOINT_NAME for path in (whole_run, folder)]
     assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
+
+
+def test_a_resume_with_other_threads_says_so(
+    whole_run: Path,
+    inputs: Inputs,
+    teacher_settings: TrainSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run that began with 3 threads and goes on with 1 names both; the same number is silent."""
+    folder, before = tmp_path / "run", torch.get_num_threads()
+    shutil.copytree(whole_run, folder)
+    try:
+        torch.set_num_threads(3)
+        state = torch.load(folder / STATE_NAME, weights_only=True)
+        save_state(folder, {**state, "threads": 3})
+        runs.train(inputs, "all", teacher_settings, folder, resume=True)
+        assert "threads" not in capsys.readouterr().out
+        torch.set_num_threads(1)
+        runs.train(inputs, "all", teacher_settings, folder, resume=True)
+    finally:
+        torch.set_num_threads(before)
+    assert "Resuming with 1 threads what began with 3" in capsys.readouterr().out
 
 
 def test_a_state_of_other_settings_is_refused(

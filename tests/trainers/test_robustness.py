@@ -110,7 +110,12 @@ def stopped(
         [sys.executable, "-c", f"{code}\nfrom edge_bts.cli import main\nmain()"]
         + [str(a) for a in arguments],
         cwd=data,  # not the repository, whose folder edge_bts is no whole package
-        env={**os.environ, "EDGE_BTS_ALLOCATOR": "system"},
+        # A sum over other threads ends in other bits; tests before this one may have set them.
+        env={
+            **os.environ,
+            "EDGE_BTS_ALLOCATOR": "system",
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        },
         capture_output=True,
         text=True,
         timeout=240,
