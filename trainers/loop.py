@@ -106,7 +106,8 @@ def fit(
 
     Every epoch draws its order and its augmentation from ``(seed, epoch)`` and ends in a state
     file, so a run that is interrupted and resumed gives, on a CPU with as many threads, the
-    weights of one that was not; with another number of threads it says so and goes on. The state is the last file of an epoch: a run that was killed before it does the epoch again.
+    weights of one that was not; with another number of threads it says so and goes on. The
+    state is the last file of an epoch: a run that was killed before it does the epoch again.
 
     With N processes a step takes N batches, and losses, batch norms, metrics and decisions are
     those of one process with a batch N times as large. Only augmentation differs: each process
