@@ -20,7 +20,18 @@ from edge_bts.errors import EdgeBtsError
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
-_COMMANDS = ("data", "train", "distill", "study", "eval", "export", "run", "bench", "doctor")
+_COMMANDS = (
+    "data",
+    "train",
+    "distill",
+    "study",
+    "eval",
+    "export",
+    "inspect",
+    "run",
+    "bench",
+    "doctor",
+)
 
 app = typer.Typer(
     name="edge-bts",

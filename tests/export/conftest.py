@@ -53,6 +53,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     data = folder / "discs"
     frames, masks = _write_discs(data, 24)
     spec = ModelSpec(name="simplified_unet", options={"base": 16})
+    torch.manual_seed(0)  # whatever ran before
     module = _train(build_model(spec), frames, masks)
     checkpoint = Checkpoint(
         model=spec,
@@ -115,7 +116,6 @@ def _write_discs(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _train(module: Any, frames: np.ndarray, masks: np.ndarray) -> Any:
-    torch.manual_seed(0)
     x, y = _normalised(frames), torch.from_numpy(masks).float()[:, None]
     optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
     module.train()
