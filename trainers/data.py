@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from edge_bts import geometry
@@ -63,6 +64,11 @@ class TensorData:
         """Return N."""
         return len(self.images)
 
+    @property
+    def imgsz(self) -> int:
+        """The side S."""
+        return self.images.shape[-1]
+
     @classmethod
     def read(cls, samples: Sequence[Sample], imgsz: int, device: torch.device) -> TensorData:
         """Read and letterbox ``samples``.
@@ -83,6 +89,16 @@ class TensorData:
             torch.from_numpy(images).to(device),
             torch.from_numpy(masks).to(device),
             torch.tensor(categories, dtype=torch.int64, device=device),
+        )
+
+    def resized(self, imgsz: int) -> TensorData:
+        """Return the same images at another side, by averages over areas; masks by majority."""
+        if imgsz == self.imgsz:
+            return self
+        images = F.interpolate(self.images.float(), (imgsz, imgsz), mode="area")
+        masks = F.interpolate(self.masks.float(), (imgsz, imgsz), mode="area")
+        return TensorData(
+            images.round_().to(torch.uint8), (masks >= 0.5).to(torch.uint8), self.categories
         )
 
     def steps(self, batch: int, world: int = 1) -> int:

@@ -67,7 +67,7 @@ class RunLog:
             self._progress.update(self._bar, completed=step, total=steps)
 
     def epoch(self, history: Sequence[Row], best: int) -> None:
-        """Store and show the newest row; ``best`` is the kept epoch so far."""
+        """Store and show the newest row; ``best`` is the kept epoch so far, or 0."""
         if not self.main:
             return
         row = history[-1]
@@ -78,9 +78,13 @@ class RunLog:
         for name, value in row.items():
             if name != "epoch":
                 self._writer.add_scalar(name, value, int(row["epoch"]))
+        kept = (
+            f"best {history[best - 1]['val/dice']:.4f} (epoch {best})"
+            if best
+            else f"at {row['imgsz']} px"  # no epoch is kept before the images are full-size
+        )
         note = (
-            f"loss {row['train/total']:.4f}  val dice {row['val/dice']:.4f}  "
-            f"best {history[best - 1]['val/dice']:.4f} (epoch {best})  "
+            f"loss {row['train/total']:.4f}  val dice {row['val/dice']:.4f}  {kept}  "
             f"{row['images_per_second']:.1f} images/s"
         )
         if self._progress is not None:
@@ -103,7 +107,8 @@ def draw_curves(history: Sequence[Row], path: Path) -> None:
         if axes is not None:
             values = [row.get(name, float("nan")) for row in history]
             axes.plot(epochs, values, label=name.partition("/")[2].replace("_", " "))
-    best = max(history, key=lambda row: row["val/dice"])
+    full = max(row["imgsz"] for row in history)
+    best = max((row for row in history if row["imgsz"] == full), key=lambda row: row["val/dice"])
     val_axes.axvline(best["epoch"], color="0.7", linewidth=1, zorder=0)
     val_axes.annotate(
         f"kept: epoch {int(best['epoch'])}, dice {best['val/dice']:.3f}",

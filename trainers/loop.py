@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -99,6 +99,7 @@ def fit(
     save: Save,
     fabric: Fabric,
     fingerprint: str,
+    sizes: Sequence[int] = (),
     resume: bool = False,
     log: RunLog | None = None,
 ) -> FitResult:
@@ -123,6 +124,8 @@ def fit(
         save: Called with the network, the epoch and its metrics whenever validation improves.
         fabric: From :func:`make_fabric`.
         fingerprint: Hash of everything that must be equal for a resume.
+        sizes: Side of the images in each epoch (progressive resizing); default that of ``train``.
+            Below it an epoch is validated at its own side, is never kept and uses up no patience.
         resume: Continue from the state in ``folder``.
         log: Where progress goes; default a new :class:`RunLog` in ``folder``.
 
@@ -161,19 +164,24 @@ def fit(
     augmentation = Augment(augment).to(fabric.device)
     steps = train.steps(settings.batch, fabric.world_size)
     log = log or RunLog(folder, settings.epochs, main=fabric.is_global_zero)
+    full = train.imgsz
+    sizes = sizes or [full] * settings.epochs
+    seen, judged = train, val  # at the side of the epoch
 
     with log.running(result.history), whole_batch_norm(task, fabric):
         for epoch in range(first, settings.epochs + 1):
             if since_best >= settings.patience:
                 result.stopped_early = True
                 break
+            if (side := sizes[epoch - 1]) != seen.imgsz:
+                seen, judged = train.resized(side), val.resized(side)
             losses = _EpochLosses(fabric, epoch)
             started, images = time.perf_counter(), 0
             torch.manual_seed(_epoch_seed(settings.seed, epoch, fabric.global_rank))
             order = torch.Generator().manual_seed(_epoch_seed(settings.seed, epoch, 0))
             task.start_epoch(epoch)
             model.train()
-            batches = train.shuffled(settings.batch, order, fabric.global_rank, fabric.world_size)
+            batches = seen.shuffled(settings.batch, order, fabric.global_rank, fabric.world_size)
             for step, batch in enumerate(batches):
                 lr = _learning_rate(settings, (epoch - 1) * steps + step, steps)
                 for group in optimizer.param_groups:
@@ -192,11 +200,13 @@ def fit(
                 log.step(step + 1, steps)
             row = {f"train/{name}": value for name, value in losses.means().items()}
             seconds = time.perf_counter() - started
-            metrics = validate(task.network, val, fabric, settings.batch)
+            metrics = validate(task.network, judged, fabric, settings.batch)
             row |= {f"val/{name}": value for name, value in metrics.items()}
-            row |= {"epoch": epoch, "lr": lr, "images_per_second": images / seconds}
+            row |= {"epoch": epoch, "lr": lr, "images_per_second": images / seconds, "imgsz": side}
             result.history.append(row)
-            if metrics["dice"] > result.metrics.get("dice", -1.0):
+            if side < full:
+                pass  # its Dice is that of an easier or a harder task
+            elif metrics["dice"] > result.metrics.get("dice", -1.0):
                 result.epoch, result.metrics, since_best = epoch, metrics, 0
                 first_alone(fabric, save, task.network.module, epoch, metrics)
             else:

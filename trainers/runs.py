@@ -307,6 +307,7 @@ def _run(
             save=save,
             fabric=fabric,
             fingerprint=fingerprint,
+            sizes=settings.epoch_sizes(),
             resume=has_state,
         )
     except KeyboardInterrupt:

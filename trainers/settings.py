@@ -15,6 +15,7 @@ __all__ = ["AugmentSettings", "DistillSettings", "LoopSettings", "TrainSettings"
 PredictionLoss = Literal["kl", "dist"]
 FeatureLoss = Literal["channel_wise", "fitnet", "attention", "pairwise", "region"]
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 _PREDICTION: dict[PredictionLoss, float] = {"kl": 0.5}
 _FEATURE: dict[FeatureLoss, float] = {"channel_wise": 0.5}
@@ -45,6 +46,9 @@ class TrainSettings(Settings):
 
     model: ModelSpec = ModelSpec(name="attention_unet", options={"width": 64})
     imgsz: int = Field(256, ge=32, multiple_of=32)
+    # Progressive resizing: side in pixels to the share of the epochs that is trained at it, the
+    # smallest first; the rest at imgsz. Early epochs learn what is coarse, at a part of the cost.
+    progressive: dict[int, Share] = Field(default_factory=dict)
     # Mean and standard deviation of v/255 over letterboxed BUSI training frames (0.268, 0.238).
     mean: float = 0.27
     std: float = Field(0.24, gt=0)
@@ -53,6 +57,30 @@ class TrainSettings(Settings):
     hard_normals: float = Field(0.05, gt=0, le=1)
     loop: LoopSettings = LoopSettings()
     augment: AugmentSettings = AugmentSettings()
+
+    def epoch_sizes(self) -> list[int]:
+        """Return the side of the training images of each epoch."""
+        sizes: list[int] = []
+        share = 0.0
+        for side in sorted(self.progressive):
+            share += self.progressive[side]
+            sizes += [side] * (round(share * self.loop.epochs) - len(sizes))
+        return sizes + [self.imgsz] * (self.loop.epochs - len(sizes))
+
+    @model_validator(mode="after")
+    def _check_progressive(self) -> TrainSettings:
+        if bad := [s for s in self.progressive if s < 32 or s % 32 or s >= self.imgsz]:
+            raise ValueError(
+                f"progressive expects sides that are multiples of 32 below imgsz={self.imgsz}, "
+                f"but got {bad[0]}"
+            )
+        # An epoch at a smaller side is never kept, so the last one must be at imgsz.
+        if self.epoch_sizes()[-1] != self.imgsz:
+            raise ValueError(
+                "progressive expects to leave at least the last epoch to imgsz, but its shares add "
+                f"up to {sum(self.progressive.values()):g} of {self.loop.epochs} epochs"
+            )
+        return self
 
 
 class DistillSettings(TrainSettings):

@@ -153,8 +153,13 @@ class Recording:
             for name, table in self._tables.items()
         }
         if batch.grid is not None:
+            side = batch.grid.shape[1]  # below the recording's where images grow during training
             heard = {
-                name: warp(values, batch.grid, fill=_OUTSIDE if name == "logits" else 0.0)
+                name: warp(
+                    pooled(values, (side, side)) if values.shape[-1] > side else values,
+                    batch.grid,
+                    fill=_OUTSIDE if name == "logits" else 0.0,
+                )
                 for name, values in heard.items()
             }
         logits = _resized(heard.pop("logits"), batch.image.shape[-2:])

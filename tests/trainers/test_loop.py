@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,65 @@ def test_early_stop(inputs: Inputs, teacher_settings: TrainSettings, tmp_path: P
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["stopped_early"]
     assert summary["epochs_run"] == summary["epoch"] + 1
+
+
+def test_images_grow_to_full_size(
+    inputs: Inputs,
+    student_settings: DistillSettings,
+    teacher_settings: TrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of the epochs at 32 px, the rest at 64: only these are kept; a resume gives the bits."""
+    teacher = runs.train(inputs, "all", teacher_settings, tmp_path / "teacher")
+    growing = student_settings.model_copy(update={"progressive": {32: 0.5}})
+    assert growing.epoch_sizes() == [32, 32, 64, 64]
+    whole = runs.distill(inputs, (teacher, teacher), growing, tmp_path / "whole")
+    rows = [json.loads(r) for r in (whole.parent / "metrics.jsonl").read_text().splitlines()]
+    assert [row["imgsz"] for row in rows] == [32, 32, 64, 64]
+    assert load_checkpoint(whole)[1].epoch > 2
+
+    class Interrupting(loop_module.RunLog):
+        def epoch(self, history: Sequence[dict[str, float]], best: int) -> None:
+            super().epoch(history, best)
+            if len(history) == 2:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "RunLog", Interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            runs.distill(inputs, (teacher, teacher), growing, tmp_path / "run")
+    assert not (tmp_path / "run" / runs.CHECKPOINT_NAME).exists()
+    path = runs.distill(inputs, (teacher, teacher), growing, tmp_path / "run", resume=True)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("progressive", "fault"),
+    [({48: 0.5}, "multiples of 32"), ({64: 0.5}, "below imgsz=64"), ({32: 0.9}, "last epoch")],
+)
+def test_sizes_that_cannot_be_trained_are_refused(
+    progressive: dict[int, float], fault: str
+) -> None:
+    """A side that the network cannot take, or that leaves no epoch at full size, is named."""
+    with pytest.raises(ValueError, match=fault):
+        TrainSettings(imgsz=64, progressive=progressive, loop=LoopSettings(epochs=4))
+
+
+def test_smaller_images_are_averages() -> None:
+    """Halved images agree with OpenCV's area filter; a mask pixel is set where half of it was."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 1, 64, 64), dtype=np.uint8)
+    masks = rng.integers(0, 2, (3, 1, 64, 64), dtype=np.uint8)
+    data = TensorData(torch.from_numpy(images), torch.from_numpy(masks), torch.tensor([0, 1, 0]))
+    small = data.resized(32)
+    assert small.imgsz == 32
+    assert data.resized(64) is data
+    for image, mask, given, labels in zip(small.images, small.masks, images, masks, strict=True):
+        expected = cv2.resize(given[0], (32, 32), interpolation=cv2.INTER_AREA)
+        assert np.abs(image[0].numpy().astype(int) - expected.astype(int)).max() <= 1
+        share = labels[0].reshape(32, 2, 32, 2).sum((1, 3))
+        assert np.array_equal(mask[0].numpy(), share >= 2)
 
 
 def test_validation_dice_is_that_of_the_metrics() -> None:
