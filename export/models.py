@@ -14,7 +14,7 @@ from edge_bts.export.onnx_codes import store_codes
 from edge_bts.export.onnx_graph import onnx_from_model, onnx_from_quantized
 from edge_bts.export.onnx_half import half_from_onnx
 from edge_bts.export.openvino_ir import ir_from_model
-from edge_bts.export.parity import Rung
+from edge_bts.export.parity import Rung, onnx_infer
 from edge_bts.export.settings import ExportSettings
 from edge_bts.runtime import open_backend
 
@@ -86,14 +86,18 @@ def rungs(
     """Return the parity ladder of what was exported, torch float first."""
     ladder = [Rung("torch float", torch_infer(student), "torch float")]
     top = "torch float"
+
+    def add(name: str, file: str, against: str, *, plain: bool = False) -> None:
+        ladder.append(Rung(name, onnx_infer(made.files[file], plain=plain), against, gated=True))
+
     if precision == "int8":
         top = "torch int8"
         ladder.append(Rung(top, torch_infer(deployed), "torch float"))
-        ladder.append(_onnx(made, REFERENCE, "onnxruntime fp32", "torch float"))
-        ladder.append(_plain(made, DEVICE, "onnx fp16-typed, plain", top))
+        add("onnxruntime fp32", REFERENCE, "torch float")
+        add("onnx fp16-typed, plain", DEVICE, top, plain=True)
     name = made.serves["onnxruntime"]
-    ladder.append(_plain(made, name, f"onnx {precision}, plain", top))
-    ladder.append(_onnx(made, name, f"onnxruntime {precision}", top))
+    add(f"onnx {precision}, plain", name, top, plain=True)
+    add(f"onnxruntime {precision}", name, top)
     ir = (made.files[IR[0]], made.files[IR[1]])
     openvino = open_backend("openvino", ir, precision=precision)
     ladder.append(Rung(f"openvino {precision}", openvino.infer, top, gated=True))
@@ -110,25 +114,3 @@ def torch_infer(module: nn.Module) -> Any:
         return output
 
     return infer
-
-
-def _onnx(made: ExportedModels, file: str, name: str, against: str) -> Rung:
-    return Rung(name, open_backend("onnxruntime", made.files[file]).infer, against, gated=True)
-
-
-def _plain(made: ExportedModels, file: str, name: str, against: str) -> Rung:
-    """Run the operators one by one, as the standard defines them."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        made.files[file], options, providers=["CPUExecutionProvider"]
-    )
-
-    def infer(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        output: NDArray[np.float32] = session.run(["probability"], {"image": image})[0]
-        return output
-
-    return Rung(name, infer, against, gated=True)

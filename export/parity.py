@@ -15,13 +15,31 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from edge_bts import geometry
-from edge_bts.errors import AccuracyGateError
+from edge_bts.errors import AccuracyGateError, InputError
 from edge_bts.metrics import dice
 
-__all__ = ["Case", "Ladder", "ParityReport", "ParityRow", "Rung", "check_parity", "climb"]
+__all__ = [
+    "Case",
+    "Infer",
+    "Ladder",
+    "Observe",
+    "ParityReport",
+    "ParityRow",
+    "Rung",
+    "check_parity",
+    "climb",
+    "onnx_infer",
+]
 
 Case = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """A gray frame and its true mask, uint8 H x W each, in source geometry."""
+
+Observe = Callable[[int, Case, dict[str, NDArray[np.float32]]], None]
+"""Told of each case: its number from 0, frame and mask, and what each rung gave, (S, S) each."""
+
+
+Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""From normalised float32 (1, 1, S, S) to probability of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +48,13 @@ class Rung:
 
     Attributes:
         name: What is shown.
-        infer: Normalised float32 (1, 1, S, S) to probability of the same shape.
+        infer: What runs it.
         against: Name of the rung that it is compared with; its own name for the first.
-        gated: Whether too little agreement ends the export.
+        gated: Whether it must agree with the other; too little agreement ends an export.
     """
 
     name: str
-    infer: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    infer: Infer
     against: str
     gated: bool = False
 
@@ -58,6 +76,7 @@ class ParityRow(BaseModel):
     Attributes:
         name: Of the rung.
         against: The rung that the next three compare with.
+        gated: It must agree with that one.
         max_abs: Largest difference of probability, model geometry.
         mean_abs: Mean difference of probability, model geometry.
         dice: Mean Dice of the masks of the two, source geometry, over the images with a lesion.
@@ -69,6 +88,7 @@ class ParityRow(BaseModel):
 
     name: str
     against: str
+    gated: bool
     max_abs: float
     mean_abs: float
     dice: float
@@ -106,14 +126,21 @@ class _Sums:
     truth: list[float] = field(default_factory=list)
 
 
-def climb(ladder: Ladder, cases: Iterable[Case]) -> ParityReport:
-    """Run every rung on every case; at least one case must have a lesion."""
+def climb(
+    ladder: Ladder, cases: Iterable[Case], observe: Observe = lambda _index, _case, _outputs: None
+) -> ParityReport:
+    """Run every rung on every case and compare.
+
+    Raises:
+        InputError: No case has a lesion: masks cannot be compared.
+    """
     sums = {rung.name: _Sums() for rung in ladder.rungs}
     pairs: dict[str, list[float]] = {}
     images = 0
     for frame, truth in cases:
         images += 1
         outputs, masks = _run(ladder, frame)
+        observe(images - 1, (frame, truth), outputs)
         lesion = bool(truth.any())
         for rung in ladder.rungs:
             own = sums[rung.name]
@@ -126,6 +153,11 @@ def climb(ladder: Ladder, cases: Iterable[Case]) -> ParityReport:
         if lesion:
             for a, b in itertools.combinations(masks, 2):
                 pairs.setdefault(f"{a} | {b}", []).append(dice(masks[a], masks[b]))
+    if not sums[ladder.rungs[0].name].dice:
+        raise InputError(
+            f"Expected an image with a lesion to compare masks on, but none of {images} has one; "
+            "give images with masks."
+        )
     rows = [_row(rung, sums[rung.name]) for rung in ladder.rungs]
     return ParityReport(
         images=images,
@@ -134,6 +166,22 @@ def climb(ladder: Ladder, cases: Iterable[Case]) -> ParityReport:
         rows=rows,
         pairs={name: _mean(values) for name, values in pairs.items()},
     )
+
+
+def onnx_infer(content: bytes, *, plain: bool = False, threads: int | None = None) -> Infer:
+    """Return what runs an ONNX file in ONNX Runtime.
+
+    Args:
+        content: The file.
+        plain: Run the operators one by one, as the standard defines them, without optimisations.
+        threads: Threads inside one inference.
+
+    Raises:
+        EnvironmentMismatchError: ONNX Runtime is not installed.
+    """
+    from edge_bts.runtime._onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(content, threads=threads, optimize=not plain).infer
 
 
 def check_parity(report: ParityReport, ladder: Ladder, least: float) -> dict[str, float]:
@@ -172,6 +220,7 @@ def _row(rung: Rung, own: _Sums) -> ParityRow:
     return ParityRow(
         name=rung.name,
         against=rung.against,
+        gated=rung.gated,
         max_abs=own.max_abs,
         mean_abs=_mean(own.mean_abs),
         dice=_mean(own.dice),

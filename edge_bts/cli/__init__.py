@@ -28,6 +28,7 @@ _COMMANDS = (
     "eval",
     "export",
     "inspect",
+    "verify",
     "run",
     "bench",
     "doctor",

@@ -107,7 +107,7 @@ def evaluate(
     reports: list[Report] = []
     drawn: list[list[Sample]] = []
     for each in sets:
-        drawn.append(each.samples if limit is None else _evenly(each.samples, limit))
+        drawn.append(each.samples if limit is None else opt.evenly(each.samples, limit))
         report = run(
             segmenter,
             drawn[-1],
@@ -232,11 +232,6 @@ def _leaks(evaluated: _Set, trained_on: tuple[str, str]) -> str:
             "among these"
         )
     return "; ".join(reasons)
-
-
-def _evenly(samples: list[Sample], limit: int) -> list[Sample]:
-    count = min(limit, len(samples))
-    return [samples[index * len(samples) // count] for index in range(count)]
 
 
 def _print(reports: list[Report], written: dict[str, Path | None]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -24,7 +25,10 @@ __all__ = [
     "Seed",
     "SplitFile",
     "Start",
+    "evenly",
 ]
+
+T = TypeVar("T")
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of a data set (see data inspect).")]
 SplitFile = Annotated[
@@ -55,3 +59,9 @@ Precision = Annotated[str | None, typer.Option("--precision", help="fp32 or bf16
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what stands in --output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")]
+
+
+def evenly(items: Sequence[T], limit: int) -> list[T]:
+    """Return ``limit`` of the items, evenly drawn, or all if they are fewer."""
+    count = min(limit, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

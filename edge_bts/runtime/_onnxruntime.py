@@ -11,22 +11,26 @@ from numpy.typing import NDArray
 from edge_bts.errors import EnvironmentMismatchError, InputError
 from edge_bts.runtime.backend import BackendName, check_image, check_signature
 
-__all__ = ["OnnxRuntimeBackend"]
+__all__ = ["OnnxRuntimeBackend", "open_session"]
 
 
 class OnnxRuntimeBackend:
-    """An ONNX graph with all graph optimisations on and sequential execution."""
+    """An ONNX graph, executed sequentially, with all graph optimisations unless told otherwise."""
 
     name: BackendName = "onnxruntime"
 
     def __init__(
-        self, source: Path | str | bytes, *, precision: str = "fp32", threads: int | None = None
+        self,
+        source: Path | str | bytes,
+        *,
+        precision: str = "fp32",
+        threads: int | None = None,
+        optimize: bool = True,
     ) -> None:
-        runtime = _import()
         self.precision = precision
         self.threads = threads
-        self.version = str(runtime.__version__)
-        self._session = _session(runtime, _check_file(source), threads)
+        self.version = str(_import().__version__)
+        self._session = open_session(_check_file(source), threads, optimize=optimize)
         self.imgsz = check_signature(
             [(i.name, i.shape) for i in self._session.get_inputs()],
             [(o.name, o.shape) for o in self._session.get_outputs()],
@@ -54,9 +58,17 @@ def _import() -> Any:
     return onnxruntime
 
 
-def _session(runtime: Any, graph: str | bytes, threads: int | None) -> Any:
+def open_session(graph: str | bytes, threads: int | None = None, *, optimize: bool = True) -> Any:
+    """Return an ``onnxruntime.InferenceSession`` on the CPU, of any graph.
+
+    Raises:
+        InputError: ONNX Runtime refuses the graph.
+        EnvironmentMismatchError: It is not installed.
+    """
+    runtime = _import()
+    levels = runtime.GraphOptimizationLevel
     options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; warnings go to the console of whoever calls us

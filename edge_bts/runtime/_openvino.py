@@ -13,7 +13,7 @@ from edge_bts.errors import EnvironmentMismatchError, InputError
 from edge_bts.runtime.backend import BackendName, IrBytes, check_image, check_signature
 from edge_bts.telemetry import import_openvino
 
-__all__ = ["OpenVinoBackend"]
+__all__ = ["OpenVinoBackend", "compile_model", "read_model"]
 
 
 class OpenVinoBackend:
@@ -36,12 +36,12 @@ class OpenVinoBackend:
         self.precision = precision
         self.threads = threads
         self.version = str(openvino.__version__).split("-")[0]
-        model = _read(openvino.Core(), source)
+        model = read_model(source)
         self.imgsz = check_signature(
             [(p.any_name, _shape(p)) for p in model.inputs],
             [(p.any_name, _shape(p)) for p in model.outputs],
         )
-        self._compiled = openvino.Core().compile_model(model, "CPU", _options(threads))
+        self._compiled = compile_model(model, threads)
         self._request = self._compiled.create_infer_request()
         shape = (1, 1, self.imgsz, self.imgsz)
         self._input = np.zeros(shape, np.float32)
@@ -89,8 +89,18 @@ def _options(threads: int | None) -> dict[str, Any]:
     return options
 
 
-def _read(core: Any, source: Path | str | bytes | IrBytes) -> Any:
-    """Read the model; bytes are used as they are, so that what was hashed is what runs."""
+def compile_model(model: Any, threads: int | None = None) -> Any:
+    """Compile an ``openvino.Model`` for the CPU, as :class:`OpenVinoBackend` runs it."""
+    return _import().Core().compile_model(model, "CPU", _options(threads))
+
+
+def read_model(source: Path | str | bytes | IrBytes) -> Any:
+    """Read an ``openvino.Model``; bytes are used as they are: what was hashed is what runs.
+
+    Raises:
+        InputError: Not an IR nor a float ONNX.
+        EnvironmentMismatchError: OpenVINO is not installed.
+    """
     if _is_quantized_onnx(source):
         # Its CPU plugin computes Concat of signed INT8 wrongly, without a word.
         raise InputError(
@@ -99,7 +109,7 @@ def _read(core: Any, source: Path | str | bytes | IrBytes) -> Any:
         )
     parts = source if isinstance(source, tuple) else (source,)
     try:
-        return core.read_model(*parts)
+        return _import().Core().read_model(*parts)
     except RuntimeError as error:
         raise InputError(
             f"Expected a model that OpenVINO reads, but it refused ({_last_line(error)}); "
