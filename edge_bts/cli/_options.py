@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "AllowUnsigned",
     "Batch",
     "Config",
     "Data",
@@ -24,6 +25,7 @@ __all__ = [
     "Seed",
     "SplitFile",
     "Start",
+    "Trust",
 ]
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of a data set (see data inspect).")]
@@ -55,3 +57,15 @@ Precision = Annotated[str | None, typer.Option("--precision", help="fp32 or bf16
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what stands in --output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")]
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust", help="Public key (NAME.pub) whose bundles to open, or folder; repeatable."
+    ),
+]
+AllowUnsigned = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unsigned", help="Open a bundle that no trusted key signed; hashes are checked."
+    ),
+]

@@ -25,7 +25,7 @@ class OnnxRuntimeBackend:
         runtime = _import()
         self.precision = precision
         self.threads = threads
-        self.version = str(runtime.__version__)
+        self.version = library_version()
         self._session = _session(runtime, _check_file(source), threads)
         self.imgsz = check_signature(
             [(i.name, i.shape) for i in self._session.get_inputs()],
@@ -41,6 +41,11 @@ class OnnxRuntimeBackend:
     def describe(self) -> dict[str, Any]:
         """Name the execution providers in use."""
         return {"providers": list(self._session.get_providers())}
+
+
+def library_version() -> str:
+    """Return the version of ONNX Runtime."""
+    return str(_import().__version__)
 
 
 def _import() -> Any:
