@@ -8,11 +8,14 @@ STAMP  := $(VENV)/.installed
 CORE   := CMakeLists.txt $(wildcard cmake/*.cmake) $(shell find runtime -name '*.[ch]pp' -o -name CMakeLists.txt)
 CPP    := $(shell find runtime -name '*.[ch]pp')
 
-# make demo COUNT=... SEED=... for a longer or another run; make bench BUNDLE=... for another bundle.
+# make demo COUNT=... SEED=... for a longer or another run; make bench BUNDLE=... TRUST=... for
+# another bundle and the public key of its maker.
 DEMO   := runs/demo
 SEED   ?= 0
 COUNT  ?= 240
 BUNDLE ?= $(DEMO)/student.ebts
+KEY    := $(DEMO)/demo
+TRUST  ?= $(KEY).pub
 TESTS  ?= tests
 
 EBTS   := $(BIN)/edge-bts
@@ -58,15 +61,16 @@ demo: $(STAMP) ## Distil on phantoms, export INT8, benchmark; 6 minutes on two c
 	@$(EBTS) train $(RECIPE) $(DATA) --category malignant -o $(DEMO)/malignant
 	$(call say,5/9 Distil both into the student)
 	@$(EBTS) distill $(RECIPE) $(DATA) --teachers $(BENIGN) $(MALIGN) -o $(DEMO)/student
-	$(call say,6/9 Quantize to INT8 and write the bundle)
-	@$(EBTS) export $(PUPIL) --int8 $(RECIPE) $(DATA) -o $(BUNDLE)
+	$(call say,6/9 Quantize to INT8$(comma) write the bundle and sign it)
+	@test -e $(KEY).key || $(EBTS) key new -o $(KEY)
+	@$(EBTS) export $(PUPIL) --int8 $(RECIPE) $(DATA) --sign $(KEY).key -o $(BUNDLE)
 	$(call say,7/9 Score it on the test part)
-	@$(EBTS) eval $(BUNDLE) $(DATA) -o $(DEMO)/eval.json --force
+	@$(EBTS) eval $(BUNDLE) --trust $(KEY).pub $(DATA) -o $(DEMO)/eval.json --force
 	$(call say,8/9 Benchmark against a teacher)
-	@$(EBTS) bench $(BUNDLE) --student $(PUPIL) --teacher $(BENIGN) --quick -o $(DEMO)/bench.json --plot $(DEMO)/bench.png --force
+	@$(EBTS) bench $(BUNDLE) --trust $(KEY).pub --student $(PUPIL) --teacher $(BENIGN) --quick -o $(DEMO)/bench.json --plot $(DEMO)/bench.png --force
 	$(call say,9/9 Segment new images and a cine loop)
 	@$(EBTS) data phantom $(DEMO)/new --count 12 --seed 1000 --cine 1 --force
-	@$(EBTS) run $(BUNDLE) $(DEMO)/new/images $(DEMO)/new/cine/*/loop.avi -o $(DEMO)/segmented --force
+	@$(EBTS) run $(BUNDLE) --trust $(KEY).pub $(DEMO)/new/images $(DEMO)/new/cine/*/loop.avi -o $(DEMO)/segmented --force
 	$(call say,Done)
 	@printf 'bundle    %s\npictures  %s\nfigures   %s\n' $(BUNDLE) \
 	  "$(DEMO)/segmented/overlays $(DEMO)/bench.png $(DEMO)/student/curves.png" "$(DEMO)/eval.json $(DEMO)/bench.json"
@@ -92,7 +96,7 @@ format: $(STAMP) ## Put the style right
 
 bench: $(STAMP) ## Measure a bundle: make bench BUNDLE=path
 	@test -d $(BUNDLE) || { echo "Expected a bundle at $(BUNDLE), but it is not there; run make demo or pass BUNDLE=path."; exit 2; }
-	@$(EBTS) bench $(BUNDLE)
+	@$(EBTS) bench $(BUNDLE) --trust $(TRUST)
 
 clean: ## Remove builds and caches; runs/ and .venv stay
 	rm -rf build .typing .pytest_cache .mypy_cache .ruff_cache $(STAMP)

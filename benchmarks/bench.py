@@ -18,6 +18,7 @@ from edge_bts.benchmarks.rows import PlannedRow, plan_rows
 from edge_bts.benchmarks.settings import BenchSettings
 from edge_bts.bundle import open_bundle_folder
 from edge_bts.errors import MeasurementError
+from edge_bts.signing import Trust, find_trust
 
 __all__ = ["bench"]
 
@@ -27,6 +28,7 @@ _FRAMES = 4
 def bench(
     bundle: str | Path,
     *,
+    trust: Trust | None = None,
     teachers: Sequence[str] = (),
     student: Path | None = None,
     settings: BenchSettings | None = None,
@@ -36,6 +38,7 @@ def bench(
 
     Args:
         bundle: The student's folder ``NAME.ebts``.
+        trust: Whose bundles are opened; None is :func:`edge_bts.signing.find_trust`.
         teachers: Each a checkpoint, a bundle, or ``name:key=value,...`` for untrained weights.
         student: The checkpoint of the student, for its row in torch.
         settings: How long, how many threads.
@@ -47,16 +50,18 @@ def bench(
 
     Raises:
         InputError: A bundle, checkpoint or teacher that cannot be read.
+        IntegrityError: A bundle that ``trust`` does not cover, or a damaged one.
         MeasurementError: Not one row could be measured.
     """
     settings = settings or BenchSettings()
-    opened = open_bundle_folder(bundle)
+    trust = find_trust() if trust is None else trust
+    opened = open_bundle_folder(bundle, trust)
     before = load_average()
     with tempfile.TemporaryDirectory(prefix="edge-bts-bench-") as name:
         folder = Path(name)
         progress("make frames and files", 0.0)
         frames = str(_frames(folder, settings))
-        rows = plan_rows(opened, teachers, student, folder, settings)
+        rows = plan_rows(opened, teachers, student, folder, settings, trust)
         opens = {
             row.label: {"source": row.source.model_dump(), "frames": frames} for row in rows.planned
         }
@@ -76,6 +81,7 @@ def bench(
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         bundle=opened.path.name,
         bundle_sha256=opened.manifest_sha256,
+        bundle_doubt=opened.maker.doubt,
         frames=f"{_FRAMES} phantom frames of {settings.width} x {settings.height}, in turn",
         settings=settings,
         machine=describe_machine(before, foreign, settings.threads),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edge_bts.benchmarks.complexity import Complexity, of_openvino
 from edge_bts.bundle import Bundle
 from edge_bts.errors import InputError
+from edge_bts.runtime.opening import read_model
 from edge_bts.telemetry import import_openvino
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def count_bundle(bundle: Bundle) -> Complexity | None:
     name = bundle.manifest.models.get("reference")
     if name is None or not is_here("openvino"):
         return None
-    return of_openvino(import_openvino().Core().read_model(bundle.read(name)))
+    return of_openvino(import_openvino().Core().read_model(read_model(bundle, name)))
 
 
 def parse_network(text: str) -> ModelSpec:

@@ -45,6 +45,8 @@ def print_result(result: BenchResult, console: Console) -> None:
     )
     if any(not row.trained for row in result.rows):
         console.print("*: untrained weights, on which the speed does not depend.")
+    if result.bundle_doubt:
+        console.print(f"note: {result.bundle_doubt}.", markup=False, highlight=False)
     _skipped(result, console)
     _verdict(result, console)
 

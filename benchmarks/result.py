@@ -124,7 +124,10 @@ class Machine(_Model):
 
 
 class BenchResult(_Model):
-    """A whole run. ``verdict`` is VALID, INVALID with reasons, or QUICK, which proves nothing."""
+    """A whole run. ``verdict`` is VALID, INVALID with reasons, or QUICK, which proves nothing.
+
+    ``bundle_doubt`` says why nobody vouches for the bundle; empty where a trusted key signed it.
+    """
 
     schema_version: Literal[1] = 1
     kind: Literal["edge-bts.bench"] = "edge-bts.bench"
@@ -132,6 +135,7 @@ class BenchResult(_Model):
     date: str
     bundle: str
     bundle_sha256: str
+    bundle_doubt: str = ""
     frames: str
     settings: BenchSettings
     machine: Machine

@@ -23,6 +23,7 @@ from edge_bts.bundle import SUFFIX, Bundle, open_bundle_folder
 from edge_bts.errors import InputError
 from edge_bts.runtime import BackendName
 from edge_bts.runtime.opening import file_for
+from edge_bts.signing import Trust
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,14 +56,16 @@ class Rows:
         folder: A temporary folder for checkpoints and ONNX files made on the way; it must stay
             until the rows are measured.
         settings: Threads and seed.
+        trust: Whose bundles the workers open.
     """
 
-    def __init__(self, folder: Path, settings: BenchSettings) -> None:
+    def __init__(self, folder: Path, settings: BenchSettings, trust: Trust) -> None:
         self.planned: list[PlannedRow] = []
         self.skipped: list[Skipped] = []
         self.notes: list[str] = []
         self._folder = folder
         self._settings = settings
+        self._trust = trust
         self._networks: dict[str, str] = {}
 
     def add_bundle(self, who: str, role: Role, bundle: Bundle, checkpoint: Path | None) -> None:
@@ -85,8 +88,10 @@ class Rows:
                 except InputError as error:
                     self._skip(label, str(error))
                     continue
-                source = self._source(backend, precision, bundle=str(bundle.path))
-                size = _size(bundle.path / name)
+                source = self._source(
+                    backend, precision, bundle=str(bundle.path), trust=self._trust
+                )
+                size = _size(bundle, name)
                 self._add(label, role, network, True, source, complexity, size)
 
     def add_checkpoint(self, who: str, role: Role, path: Path) -> None:
@@ -178,7 +183,7 @@ class Rows:
         for backend in _BUNDLE_BACKENDS:
             source = self._source(backend, "fp32", file=str(onnx), **geometry)
             label = f"{who}, {backend} fp32"
-            self._add(label, role, network, trained, source, complexity, _size(onnx))
+            self._add(label, role, network, trained, source, complexity, onnx.stat().st_size)
         self._skip(f"{who}, int8", f"export it with --int8 and give the {SUFFIX} instead")
 
     def _untrained(
@@ -229,6 +234,7 @@ def plan_rows(
     student: Path | None,
     folder: Path,
     settings: BenchSettings,
+    trust: Trust,
 ) -> Rows:
     """Make the files of all rows: the teachers' first, the student's last.
 
@@ -239,16 +245,18 @@ def plan_rows(
             the torch row.
         folder: Where to make them.
         settings: Threads and seed.
+        trust: Whose bundles are opened.
 
     Raises:
         InputError: A teacher that is none of the three, or a damaged file.
+        IntegrityError: A bundle that ``trust`` does not cover, or a damaged one.
     """
-    rows = Rows(folder, settings)
+    rows = Rows(folder, settings, trust)
     for number, teacher in enumerate(teachers, 1):
         who = "teacher" if len(teachers) == 1 else f"teacher {number}"
         path = Path(teacher)
         if path.is_dir():
-            rows.add_bundle(who, "teacher", open_bundle_folder(path), None)
+            rows.add_bundle(who, "teacher", open_bundle_folder(path, trust), None)
         elif path.is_file() or not re.match(r"\w+(:|$)", teacher) or path.suffix:
             rows.add_checkpoint(who, "teacher", path)
         else:
@@ -257,7 +265,6 @@ def plan_rows(
     return rows
 
 
-def _size(path: Path) -> int:
-    weights = path.with_suffix(".bin")
-    parts = (path, weights) if path.suffix == ".xml" else (path,)
-    return sum(part.stat().st_size for part in parts)
+def _size(bundle: Bundle, name: str) -> int:
+    names = (name, f"{name[:-4]}.bin") if name.endswith(".xml") else (name,)
+    return sum(bundle.manifest.files[part].size for part in names)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from edge_bts.errors import EdgeBtsError
+from edge_bts.signing import Trust
 
 if TYPE_CHECKING:
     from edge_bts.runtime import Segmenter
@@ -32,7 +33,10 @@ __all__ = ["Source", "peak_rss", "steady"]
 
 
 class Source(BaseModel):
-    """What a worker opens: a bundle, a checkpoint, or a file with its geometry (just one)."""
+    """What a worker opens: a bundle, a checkpoint, or a file with its geometry (just one).
+
+    ``trust`` says whose bundles; the worker checks the bundle again by itself.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,6 +44,7 @@ class Source(BaseModel):
     precision: str
     threads: int
     bundle: str | None = None
+    trust: Trust = Trust()
     checkpoint: str | None = None
     file: str | None = None
     imgsz: int = 256
@@ -55,7 +60,12 @@ class Source(BaseModel):
         kind: Any = self.backend
         if self.bundle is not None:
             return runtime.open_bundle(
-                self.bundle, backend=kind, precision=self.precision, threads=self.threads
+                self.bundle,
+                trust=self.trust,
+                backend=kind,
+                precision=self.precision,
+                threads=self.threads,
+                self_test=False,  # its time is no part of loading
             )
         if self.checkpoint is not None:
             return runtime.open_checkpoint(self.checkpoint, threads=self.threads)

@@ -1,8 +1,10 @@
 """The bundle ``NAME.ebts``: the flat folder that travels from the workstation to the device.
 
-``manifest.json`` describes the model and holds size and SHA-256 of every other file. A reader
-trusts nothing before it is checked: sizes are capped before bytes are read, and what is hashed is
-the very buffer that is used.
+``manifest.json`` describes the model and holds size and SHA-256 of every other file;
+``manifest.sig`` is the signature of its bytes (:mod:`edge_bts.signing`). A reader trusts nothing
+before it is checked, in this order: caps on sizes, signature, manifest, names and sizes of what
+lies in the folder, the hash of the very buffer that is used. What follows when a network is opened
+stands in :mod:`edge_bts.runtime.opening`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge_bts.errors import InputError, IntegrityError
-from edge_bts.files import new_folder, sha256_bytes, sha256_file
+from edge_bts.files import new_folder, sha256_bytes, sha256_file, write_bytes
 from edge_bts.manifest import (
     MANIFEST_NAME,
     FileEntry,
@@ -25,6 +27,14 @@ from edge_bts.manifest import (
     first_fault,
     is_flat,
     parse_manifest,
+)
+from edge_bts.signing import (
+    SIGNATURE_BYTES,
+    SIGNATURE_NAME,
+    SigningKey,
+    Trust,
+    Verdict,
+    find_trust,
 )
 
 __all__ = [
@@ -34,6 +44,7 @@ __all__ = [
     "Manifest",
     "check_output",
     "open_bundle_folder",
+    "sign_bundle",
     "write_bundle",
 ]
 
@@ -43,18 +54,22 @@ MAX_MANIFEST_BYTES = 1 << 20
 
 
 class Bundle:
-    """An opened bundle: its manifest is checked, its files are when they are read.
+    """An opened bundle: manifest, names and sizes are checked, content is when it is read.
 
     Attributes:
         path: The folder.
         manifest: What it says of itself.
         manifest_sha256: SHA-256 of the manifest's bytes: the identity of the bundle.
+        maker: Who signed it, and whether that is trusted.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, manifest_sha256: str) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, manifest_sha256: str, maker: Verdict
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.manifest_sha256 = manifest_sha256
+        self.maker = maker
 
     def __repr__(self) -> str:
         """Name the folder, the model and its precision."""
@@ -92,26 +107,56 @@ class Bundle:
             self.read(name)
 
 
-def open_bundle_folder(path: str | Path) -> Bundle:
-    """Open a bundle: read and check its manifest.
+def open_bundle_folder(path: str | Path, trust: Trust | None = None) -> Bundle:
+    """Open a bundle: check signature, manifest, and what lies in the folder.
+
+    Args:
+        path: The folder ``NAME.ebts``.
+        trust: Whose bundles are opened; None is :func:`edge_bts.signing.find_trust`.
 
     Raises:
-        InputError: There is no bundle at ``path``, or its manifest is not one.
+        InputError: There is no bundle at ``path``, or its manifest, authentic or unsigned, is not
+            one.
+        IntegrityError: The signature is missing, damaged, wrong or by an unknown key (as ``trust``
+            says), or the folder does not hold exactly the files that the manifest lists.
         EnvironmentMismatchError: It needs a newer edge-bts, or a feature that this one lacks.
     """
     path = Path(path)
-    content = _read_plain(path / MANIFEST_NAME, MAX_MANIFEST_BYTES)
-    if content is None:
+    trust = find_trust() if trust is None else trust
+    signature = _read_signature(path)
+    content = _read_manifest(path, signed=signature is not None)
+    maker = trust.check(content, signature, path)
+    bundle = _parse(path, content, maker)
+    _check_folder(bundle, signed=signature is not None)
+    return bundle
+
+
+def sign_bundle(path: str | Path, key: SigningKey, *, force: bool = False) -> Bundle:
+    """Sign a bundle whose every file is what its manifest says.
+
+    Args:
+        path: The folder ``NAME.ebts``.
+        key: The private key.
+        force: Replace a signature, whoever made it.
+
+    Raises:
+        InputError: No bundle, a broken manifest, or it has a signature and ``force`` is false.
+        IntegrityError: A file is not what the manifest says; nothing is signed then.
+        EdgeBtsError: The system refused to write.
+    """
+    path = Path(path)
+    target = path / SIGNATURE_NAME
+    has_one = os.path.lexists(target)
+    if has_one and not force:
         raise InputError(
-            f"Expected a bundle (folder NAME{SUFFIX} with {MANIFEST_NAME}) at {path}, but there is "
-            "none; make one with `edge-bts export`."
+            f"Expected {path} not to be signed, but it is; pass --force to replace the signature."
         )
-    if len(content) > MAX_MANIFEST_BYTES:
-        raise InputError(
-            f"Expected {path / MANIFEST_NAME} to have at most {MAX_MANIFEST_BYTES} bytes, but it "
-            "has more; it is not a manifest of edge-bts."
-        )
-    return Bundle(path, parse_manifest(content, path / MANIFEST_NAME), sha256_bytes(content))
+    content = _read_manifest(path, signed=False)
+    bundle = _parse(path, content, Verdict(key.id))
+    _check_folder(bundle, signed=has_one)
+    bundle.verify()
+    write_bytes(target, key.sign(content))
+    return bundle
 
 
 def write_bundle(
@@ -119,6 +164,7 @@ def write_bundle(
     manifest_fields: Mapping[str, Any],
     files: Mapping[str, bytes | Path],
     force: bool = False,
+    key: SigningKey | None = None,
 ) -> Bundle:
     """Write a bundle whole or not at all; the same content gives the same bytes.
 
@@ -127,6 +173,7 @@ def write_bundle(
         manifest_fields: Fields of :class:`Manifest` but ``files``.
         files: Content by name: bytes, or a file to copy.
         force: Replace a bundle that stands there.
+        key: Signs it; None writes a bundle without a signature.
 
     Raises:
         InputError: Another suffix; the folder exists without ``force`` or is no bundle; a field
@@ -143,8 +190,12 @@ def write_bundle(
         text = json.dumps(
             manifest.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False
         )
-        (folder / MANIFEST_NAME).write_bytes(f"{text}\n".encode())
-    return open_bundle_folder(path)
+        content = f"{text}\n".encode()
+        (folder / MANIFEST_NAME).write_bytes(content)
+        if key is not None:
+            (folder / SIGNATURE_NAME).write_bytes(key.sign(content))
+    trust = Trust(allow_unsigned=True) if key is None else Trust((key.public,))
+    return open_bundle_folder(path, trust)
 
 
 def check_output(path: str | Path, *, force: bool) -> Path:
@@ -178,8 +229,70 @@ def _store(folder: Path, name: str, content: bytes | Path) -> FileEntry:
     return FileEntry(size=target.stat().st_size, sha256=sha256_file(target))
 
 
+def _read_signature(path: Path) -> bytes | None:
+    """Return what stands in the place of the signature; empty if that is no plain file."""
+    target = path / SIGNATURE_NAME
+    return _read_plain(target, SIGNATURE_BYTES) or b"" if os.path.lexists(target) else None
+
+
+def _read_manifest(path: Path, *, signed: bool) -> bytes:
+    # A signature says that there was a manifest once: what is wrong with it now is damage.
+    error = IntegrityError if signed else InputError
+    content = _read_plain(path / MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    if content is None:
+        raise error(
+            f"Expected a bundle (folder NAME{SUFFIX} with {MANIFEST_NAME}) at {path}, but there is "
+            "none; make one with `edge-bts export`."
+        )
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise error(
+            f"Expected {path / MANIFEST_NAME} to have at most {MAX_MANIFEST_BYTES} bytes, but it "
+            "has more; it is not a manifest of edge-bts."
+        )
+    return content
+
+
+def _parse(path: Path, content: bytes, maker: Verdict) -> Bundle:
+    manifest = parse_manifest(content, path / MANIFEST_NAME)
+    return Bundle(path, manifest, sha256_bytes(content), maker)
+
+
+def _check_folder(bundle: Bundle, *, signed: bool) -> None:
+    """Refuse a folder that does not hold exactly what the manifest lists, as plain files.
+
+    What is not listed is not covered by the signature, and a library might still pick it up.
+    """
+    files = bundle.manifest.files
+    missing = {MANIFEST_NAME, *files} | ({SIGNATURE_NAME} if signed else set())
+
+    def refuse(name: str, what: str) -> IntegrityError:
+        return IntegrityError(
+            f"Expected {bundle.path} to hold the files of its manifest and nothing else, but "
+            f"{name} {what}; copy the bundle again from its source."
+        )
+
+    try:
+        with os.scandir(bundle.path) as entries:
+            for entry in entries:
+                if entry.name not in missing:
+                    raise refuse(repr(entry.name), "is not one of them")
+                missing.remove(entry.name)
+                if not entry.is_file(follow_symlinks=False):
+                    raise refuse(entry.name, "is no plain file")
+                size = entry.stat(follow_symlinks=False).st_size
+                listed = files.get(entry.name)
+                if listed is not None and size != listed.size:
+                    raise refuse(entry.name, f"has {size} bytes and not {listed.size}")
+    except OSError as error:
+        raise InputError(
+            f"Expected a bundle that can be read at {bundle.path}, but: {error.strerror}."
+        ) from None
+    if missing:
+        raise refuse(min(missing), "is missing")
+
+
 def _read_plain(path: Path, size: int) -> bytes | None:
-    """Return up to ``size + 1`` bytes of a plain file, or None if it is missing or another thing.
+    """Return up to ``size + 1`` bytes of a plain file, or None if it cannot be had.
 
     Links are not followed: what lies in the folder is what was signed. A pipe is opened without
     waiting and refused.
@@ -189,7 +302,12 @@ def _read_plain(path: Path, size: int) -> bytes | None:
         handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             return None
-        return stream.read(size + 1)
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            return stream.read(size + 1)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)

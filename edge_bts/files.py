@@ -24,12 +24,15 @@ __all__ = [
     "sha256_file",
     "write_bytes",
     "write_json",
+    "write_secret",
     "write_text",
 ]
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path, *, suffix: str | None = None) -> Iterator[Path]:
+def atomic_path(
+    path: str | Path, *, suffix: str | None = None, mode: int | None = None
+) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and move it there when the block ends well.
 
     The reader of ``path`` sees the old file or the new file, never a part: the temporary file
@@ -39,6 +42,8 @@ def atomic_path(path: str | Path, *, suffix: str | None = None) -> Iterator[Path
     Args:
         path: Where the file shall be; its folder is created.
         suffix: Ending of the temporary name where a writer decides by it; default that of ``path``.
+        mode: Permissions of the file; default what the umask leaves. Until the end it is the
+            owner's alone.
 
     Raises:
         EdgeBtsError: The system refused to write (disk full, no permission).
@@ -57,16 +62,20 @@ def atomic_path(path: str | Path, *, suffix: str | None = None) -> Iterator[Path
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(path)
     except OSError as error:
-        raise EdgeBtsError(
-            f"Could not write {path}: {error.strerror or error}. "
-            "Free some space or choose another folder; nothing was left half-written."
-        ) from error
+        raise _refused(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError) -> EdgeBtsError:
+    return EdgeBtsError(
+        f"Could not write {path}: {error.strerror or error}. "
+        "Free some space or choose another folder; nothing was left half-written."
+    )
 
 
 # The names that atomic_path gives: a dot, the file's name, what mkstemp draws, the suffix.
@@ -89,6 +98,39 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_secret(path: str | Path, content: bytes, *, force: bool = False) -> None:
+    """Write ``content`` to a file that only its owner can read (mode 0600), from its first byte.
+
+    Args:
+        path: The file; its folder is created.
+        content: The secret.
+        force: Replace what stands there. Without it the file is created exclusively: of two
+            processes that write at once, one fails.
+
+    Raises:
+        InputError: ``path`` exists and ``force`` is false.
+        EdgeBtsError: The system refused to write.
+    """
+    path = Path(path)
+    if not force:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            raise InputError(
+                f"Expected {path} not to exist, but it does; choose another name or pass --force."
+            ) from None
+        except OSError as error:
+            raise _refused(path, error) from error
+    try:
+        with atomic_path(path, mode=0o600) as temporary:
+            temporary.write_bytes(content)
+    except BaseException:
+        if not force:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: str | Path, content: str) -> None:
@@ -155,10 +197,7 @@ def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         else:
             temporary.rename(path)
     except OSError as error:
-        raise EdgeBtsError(
-            f"Could not write {path}: {error.strerror or error}. "
-            "Free some space or choose another folder; nothing was left half-written."
-        ) from error
+        raise _refused(path, error) from error
     finally:
         if temporary is not None and temporary.exists():
             shutil.rmtree(temporary, ignore_errors=True)

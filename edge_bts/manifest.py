@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from edge_bts import __version__
 from edge_bts.errors import EnvironmentMismatchError, InputError
+from edge_bts.signing import SIGNATURE_NAME
 
 __all__ = [
     "INTENDED_USE",
@@ -34,9 +35,9 @@ MAX_FILE_BYTES = 512 << 20
 
 _SCHEMA_VERSION = 1
 _KNOWN_FEATURES: frozenset[str] = frozenset()
-_RESERVED = frozenset({MANIFEST_NAME, "manifest.sig"})
+_RESERVED = frozenset({MANIFEST_NAME, SIGNATURE_NAME})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VERSION = re.compile(r"\d+(\.\d+)*")
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9})*")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -149,6 +150,23 @@ class Manifest(_Part):
         """Divided by."""
         return self.normalisation.std
 
+    def check_runtime(self, name: str, version: str) -> None:
+        """Refuse a version that is lower than ``minimum_runtime`` asks for.
+
+        Args:
+            name: ``edge_bts``, ``openvino`` or ``onnxruntime``.
+            version: The one that is here.
+
+        Raises:
+            EnvironmentMismatchError: It is lower.
+        """
+        needed = self.minimum_runtime.get(name, "0")
+        if _number(needed) > _number(version):
+            raise EnvironmentMismatchError(
+                f"The bundle of {self.name} requires {name} {needed}, but this is {version}; "
+                "install a newer one."
+            )
+
     @field_validator("files")
     @classmethod
     def _flat_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
@@ -200,11 +218,7 @@ def parse_manifest(content: bytes, where: Path) -> Manifest:
             f"{where} requires {', '.join(unknown)}, which edge-bts {__version__} does not know; "
             "install a newer one."
         )
-    needed = manifest.minimum_runtime.get("edge_bts", "0")
-    if _number(needed) > _number(__version__):
-        raise EnvironmentMismatchError(
-            f"{where} requires edge-bts {needed}, but this is {__version__}; install a newer one."
-        )
+    manifest.check_runtime("edge_bts", __version__)
     return manifest
 
 

@@ -10,7 +10,15 @@ from edge_bts.export.parity import ParityReport
 from edge_bts.manifest import INTENDED_USE
 from edge_bts.models import Checkpoint
 
-__all__ = ["model_card", "parity_table"]
+__all__ = ["LIMITS", "model_card", "parity_table"]
+
+LIMITS = (
+    "Known to work only on images like those it was trained on; another scanner, transducer, "
+    "depth or population may break it without a sign.",
+    "Finds regions that look like lesions; on images without one it may still mark some.",
+    "Markers, text and measurement lines burnt into an image can mislead it.",
+    "Golden frames in this bundle are simulated; they test the software, not the medicine.",
+)
 
 _HEADS = ("model", "compared with", "max |Δp|", "mean |Δp|", "Dice to it", "Dice to truth")
 
@@ -82,11 +90,7 @@ def model_card(
         "",
         "## Limits",
         "",
-        "- Known to work only on images like those it was trained on; another scanner, transducer, "
-        "depth or population may break it without a sign.",
-        "- Finds regions that look like lesions; on images without one it may still mark some.",
-        "- Markers, text and measurement lines burnt into an image can mislead it.",
-        "- Golden frames in this bundle are simulated; they test the software, not the medicine.",
+        *(f"- {limit}" for limit in LIMITS),
         "",
     ]
     return "\n".join(lines)

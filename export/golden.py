@@ -1,6 +1,7 @@
 """Golden frames: phantoms with the probabilities that every backend must come to.
 
-A device runs them once at load; so do tests. They are simulated, never clinical images.
+A device runs one at load (:mod:`edge_bts.golden` reads them); tests run all. They are simulated,
+never clinical images.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 from edge_bts import geometry
 from edge_bts.data.phantom import PhantomCategory, simulate
 from edge_bts.files import canonical_json
+from edge_bts.golden import METADATA_KEY
 
 __all__ = ["Golden", "golden_phantoms", "pack_golden"]
 
 Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-_KEY = "edge_bts"
 _MEAN_ABS, _PIXELS = 0.01, 0.005  # floors of the tolerance
 
 
@@ -85,5 +86,5 @@ def pack_golden(
     # One entry only: safetensors writes several in an order that differs from run to run.
     return save(
         {"frames": golden.frames, "probability": probability, "mask": mask},
-        metadata={_KEY: canonical_json(header).decode()},
+        metadata={METADATA_KEY: canonical_json(header).decode()},
     )

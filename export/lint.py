@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edge_bts.errors import InputError
 from edge_bts.manifest import MAX_FILE_BYTES
 
-__all__ = ["RULES", "Finding", "Rule", "lint", "read_onnx"]
+__all__ = ["RULES", "Finding", "Rule", "lint", "parse_onnx", "read_onnx"]
 
 OPSETS = (13, 20)
 """First opset with scales by channel; last one that the parser of TensorRT 10.0 reads."""
@@ -104,9 +104,6 @@ def read_onnx(path: str | Path) -> Any:
     Raises:
         InputError: No file, too large a one, or no ONNX.
     """
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"Expected an ONNX file at {path}, but there is none.")
@@ -114,12 +111,24 @@ def read_onnx(path: str | Path) -> Any:
         raise InputError(
             f"Expected an ONNX file of at most {MAX_FILE_BYTES} bytes, but {path} has {size}."
         )
+    return parse_onnx(path.read_bytes(), path)
+
+
+def parse_onnx(content: bytes, name: str | Path) -> Any:
+    """Parse the bytes of an ONNX file; ``name`` is for the error.
+
+    Raises:
+        InputError: No ONNX.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
     try:
-        model = onnx.load_from_string(path.read_bytes())
+        model = onnx.load_from_string(content)
     except DecodeError:
         model = None
     if model is None or not model.graph.node:
-        raise InputError(f"Expected {path} to be an ONNX model, but it holds no graph.")
+        raise InputError(f"Expected {name} to be an ONNX model, but it holds no graph.")
     return model
 
 

@@ -16,6 +16,7 @@ from edge_bts.export.onnx_half import half_from_onnx
 from edge_bts.export.openvino_ir import ir_from_model
 from edge_bts.export.parity import Rung, onnx_infer
 from edge_bts.export.settings import ExportSettings
+from edge_bts.onnx_wire import check_graph
 from edge_bts.runtime import open_backend
 
 __all__ = ["ExportedModels", "export_models", "rungs", "torch_infer"]
@@ -76,7 +77,9 @@ def export_models(
 
 def _add(made: ExportedModels, name: str, model: Any, imgsz: int, settings: ExportSettings) -> None:
     check_onnx(model, imgsz, settings.opset)
-    made.files[name] = model.SerializeToString(deterministic=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    check_graph(content, name)  # as every device will
+    made.files[name] = content
     made.graphs[name] = describe_onnx(model)
 
 

@@ -23,7 +23,9 @@ from edge_bts.export.models import ExportedModels, export_models, rungs
 from edge_bts.export.parity import Case, Ladder, ParityReport, check_parity, climb
 from edge_bts.export.quantize import quantize, summarise
 from edge_bts.export.request import Prepared, Request, prepare
+from edge_bts.export.sbom import SBOM_NAME, write_sbom
 from edge_bts.files import canonical_json, sha256_bytes, sha256_file
+from edge_bts.golden import GOLDEN_NAME
 from edge_bts.models import Checkpoint
 from edge_bts.operating_point import OperatingPoint, pick_operating_point
 
@@ -77,10 +79,15 @@ def export(request: Request, say: Say = print) -> Bundle:
     say(parity_table(parity))
     agreement = check_parity(parity, ladder, settings.agreement)
     report["parity"] = parity.model_dump(mode="json")
-    files = _files(prepared, made, report, parity, _golden_file(ladder, golden))
     fields = _manifest_fields(prepared, made, cuts, agreement)
-    bundle = write_bundle(request.output, fields, files, force=request.force)
-    say(f"Wrote {bundle.path} ({_megabytes(files)} MB), manifest {bundle.manifest_sha256[:12]}.")
+    files = _files(prepared, made, report, parity, fields)
+    files[GOLDEN_NAME] = _golden_file(ladder, golden)
+    bundle = write_bundle(request.output, fields, files, force=request.force, key=prepared.key)
+    signed = f"signed by {prepared.key.id}" if prepared.key else "not signed"
+    say(
+        f"Wrote {bundle.path} ({_megabytes(files)} MB), manifest {bundle.manifest_sha256[:12]}, "
+        f"{signed}."
+    )
     return bundle
 
 
@@ -178,16 +185,20 @@ def _files(
     made: ExportedModels,
     report: dict[str, Any],
     parity: ParityReport,
-    golden: bytes,
+    fields: dict[str, Any],
 ) -> dict[str, bytes | Path]:
     precision = prepared.request.settings.precision
     card = model_card(_name(prepared), precision, prepared.checkpoint, report, parity)
     text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False)
+    data = fields["provenance"]["data_sha256"]
+    sbom = write_sbom(
+        fields["name"], fields["version"], prepared.checkpoint, report, made.files, data
+    )
     return {
         **made.files,
-        "golden.safetensors": golden,
         "report.json": f"{text}\n".encode(),
         "MODEL_CARD.md": card.encode(),
+        SBOM_NAME: sbom,
         "LICENSE": provenance.license_text(),
     }
 

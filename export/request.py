@@ -11,6 +11,7 @@ from edge_bts.bundle import check_output
 from edge_bts.errors import InputError
 from edge_bts.export.settings import ExportSettings
 from edge_bts.models import Checkpoint, load_checkpoint
+from edge_bts.signing import SigningKey, load_signing_key
 from edge_bts.trainers.runs import Inputs, open_inputs
 
 __all__ = ["Prepared", "Request", "prepare"]
@@ -29,6 +30,7 @@ class Request:
         teachers: Checkpoints of the benign and the malignant teacher, for the fine-tune.
         name: Of the model; None is the stem of ``output``.
         force: Replace a bundle at ``output``.
+        sign: Private key that signs the bundle; None leaves it unsigned.
     """
 
     checkpoint: Path
@@ -39,6 +41,7 @@ class Request:
     teachers: tuple[Path, Path] | None = None
     name: str | None = None
     force: bool = False
+    sign: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Prepared:
     module: nn.Module
     checkpoint: Checkpoint
     inputs: Inputs | None
+    key: SigningKey | None = None
 
     def __str__(self) -> str:
         """Return the plan, one line a step."""
@@ -70,7 +74,7 @@ class Prepared:
             lines.append("choose the threshold on validation")
         lines.append(f"write ONNX (opset {settings.opset}) and OpenVINO IR, check the graphs")
         lines.append(f"compare all forms, run {settings.golden_frames} golden phantoms")
-        lines.append("write the bundle")
+        lines.append("write the bundle" + (f", signed by {self.key.id}" if self.key else ""))
         return "\n".join(
             f"{number}. {line}" if number else line for number, line in enumerate(lines)
         )
@@ -81,10 +85,11 @@ def prepare(request: Request) -> Prepared:
 
     Raises:
         InputError: Something stands at the output, INT8 is asked for without data, the checkpoint
-            is damaged or of another split, ...
+            is damaged or of another split, the key is none, ...
         IntegrityError: The data are not those of the split.
     """
     check_output(request.output, force=request.force)
+    key = None if request.sign is None else load_signing_key(request.sign)
     if request.settings.precision == "int8" and request.data is None:
         raise InputError(
             "Expected --data PATH with --int8: ranges are taken from training images; pass the "
@@ -105,4 +110,4 @@ def prepare(request: Request) -> Prepared:
                 f"({checkpoint.split_hash[:12] or 'none'}), but got {inputs.split_hash[:12]}: "
                 "images would pass from one part into another; pass its --data and --split."
             )
-    return Prepared(request, module, checkpoint, inputs)
+    return Prepared(request, module, checkpoint, inputs, key)

@@ -7,7 +7,6 @@ tensor that differs needs the package ``onnx``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -40,8 +39,10 @@ from edge_bts.export.parity import (
     onnx_infer,
 )
 from edge_bts.files import sha256_file
+from edge_bts.golden import GOLDEN_NAME, GoldenFrames, difference, read_golden
 from edge_bts.manifest import Manifest
 from edge_bts.runtime import open_backend, open_checkpoint
+from edge_bts.runtime.opening import read_model
 
 __all__ = ["Skipped", "VerifyReport", "Worst", "verify"]
 
@@ -146,7 +147,9 @@ def verify(
     """
     bundle.verify()
     manifest = bundle.manifest
-    golden = _Golden.read(bundle) if images is None else None
+    golden = None
+    if images is None:
+        golden = read_golden(bundle.read(GOLDEN_NAME), manifest.imgsz)
     forms = _forms(bundle, golden, checkpoint, threads)
     if not forms.rungs:
         raise EnvironmentMismatchError(
@@ -167,7 +170,7 @@ def verify(
             if kept is None or not difference <= kept.difference:  # NaN is worse than any number
                 worst[rung.name] = Worst(index, rung.against, case[0], expected, came, difference)
             if golden is not None and rung.gated:
-                fault = golden.fault(index, expected, came)
+                fault = _fault(golden, index, expected, came)
                 if fault:
                     broken.setdefault(rung.name, fault)
 
@@ -199,55 +202,28 @@ def verify(
     return report, worst
 
 
-@dataclass(frozen=True)
-class _Golden:
-    """Content of ``golden.safetensors``; see :func:`edge_bts.export.golden.pack_golden`."""
+def _remembered(golden: GoldenFrames, manifest: Manifest) -> Infer:
+    """Return a function that knows the probabilities of the golden frames by their pixels."""
+    known = {}
+    for frame, probability in zip(golden.frames, golden.probability, strict=True):
+        image = geometry.normalise(frame, manifest.mean, manifest.std)
+        known[image.tobytes()] = probability[np.newaxis, np.newaxis]
+    return lambda image: known[image.tobytes()]
 
-    frames: NDArray[np.uint8]
-    probability: NDArray[np.float32]
-    mask: NDArray[np.uint8]
-    threshold: float
-    mean_abs: float
-    pixels: float
 
-    @classmethod
-    def read(cls, bundle: Bundle) -> _Golden:
-        """Read the golden frames of a bundle."""
-        from safetensors.numpy import load
-
-        content = bundle.read("golden.safetensors")
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["edge_bts"])
-        tensors, tolerance = load(content), header["tolerance"]
-        return cls(
-            frames=tensors["frames"],
-            probability=tensors["probability"],
-            mask=tensors["mask"],
-            threshold=header["threshold"],
-            mean_abs=tolerance["mean_abs"],
-            pixels=tolerance["pixels"],
-        )
-
-    def infer(self, manifest: Manifest) -> Infer:
-        """Return a function that knows the probabilities of the golden frames by their pixels."""
-        known = {}
-        for frame, probability in zip(self.frames, self.probability, strict=True):
-            image = geometry.normalise(frame, manifest.mean, manifest.std)
-            known[image.tobytes()] = probability[np.newaxis, np.newaxis]
-        return lambda image: known[image.tobytes()]
-
-    def fault(self, index: int, expected: NDArray[np.float32], came: NDArray[np.float32]) -> str:
-        """Say how two forms (S, S) differ by more than was promised; empty if they do not."""
-        mean_abs = float(np.abs(came - expected).mean(dtype=np.float64))
-        masks = [geometry.threshold(p, self.threshold) for p in (expected, came)]
-        pixels = float((masks[0] != masks[1]).mean())
-        if mean_abs <= self.mean_abs and pixels <= self.pixels:
-            return ""
-        return (
-            f"on golden frame {index} its probability differs by {mean_abs:.2g} in the mean and "
-            f"its mask in {pixels:.2%} of the pixels, where {self.mean_abs:.2g} and "
-            f"{self.pixels:.2%} are allowed"
-        )
+def _fault(
+    golden: GoldenFrames, index: int, expected: NDArray[np.float32], came: NDArray[np.float32]
+) -> str:
+    """Say how two forms (S, S) differ by more than was promised; empty if they do not."""
+    mean_abs, pixels = difference(came, expected, golden.threshold)
+    allowed = golden.tolerance
+    if allowed.keeps(mean_abs, pixels):
+        return ""
+    return (
+        f"on golden frame {index} its probability differs by {mean_abs:.2g} in the mean and its "
+        f"mask in {pixels:.2%} of the pixels, where {allowed.mean_abs:.2g} and "
+        f"{allowed.pixels:.2%} are allowed"
+    )
 
 
 class _Forms:
@@ -307,7 +283,8 @@ class _Forms:
         plain: bool = False,
     ) -> None:
         """Add an ONNX file in ONNX Runtime."""
-        content = self.bundle.read(file)
+        content = read_model(self.bundle, file)
+        assert isinstance(content, bytes)
         self.add(
             name,
             lambda: onnx_infer(content, plain=plain, threads=self.threads),
@@ -325,9 +302,7 @@ class _Forms:
         made_from: Sequence[str] = (),
     ) -> None:
         """Add a file in OpenVINO; ``twin`` is the ONNX file that names its tensors."""
-        source: bytes | tuple[bytes, bytes] = self.bundle.read(file)
-        if file.endswith(".xml"):
-            source = (self.bundle.read(file), self.bundle.read(f"{file[:-4]}.bin"))
+        source = read_model(self.bundle, file)
         content = self.bundle.read(twin)
         self.add(
             name,
@@ -339,7 +314,7 @@ class _Forms:
 
 
 def _forms(
-    bundle: Bundle, golden: _Golden | None, checkpoint: Path | None, threads: int | None
+    bundle: Bundle, golden: GoldenFrames | None, checkpoint: Path | None, threads: int | None
 ) -> _Forms:
     forms = _Forms(bundle, threads)
     manifest, own = bundle.manifest, bundle.manifest.precision
@@ -349,13 +324,13 @@ def _forms(
     if checkpoint is not None:
         forms.add(torch_float, lambda: _torch_float(bundle, checkpoint))
     if golden is not None and own == "fp32":
-        forms.add(stored, lambda: golden.infer(manifest), same=floats)
+        forms.add(stored, lambda: _remembered(golden, manifest), same=floats)
         floats.insert(0, stored)
     forms.add_onnx("onnxruntime fp32", models[_REFERENCE], floats)
     forms.add_openvino("openvino fp32", models[_REFERENCE], models[_REFERENCE], floats)
     if own != "fp32":
         if golden is not None:
-            forms.add(stored, lambda: golden.infer(manifest), made_from=floats)
+            forms.add(stored, lambda: _remembered(golden, manifest), made_from=floats)
         optimized, plain = f"onnxruntime {own}", f"onnx {own}, plain"
         same = [stored, plain, optimized]
         forms.add_onnx(plain, models["onnxruntime"], same, floats, plain=True)

@@ -27,6 +27,8 @@ _COMMANDS = (
     "study",
     "eval",
     "export",
+    "key",
+    "sign",
     "inspect",
     "verify",
     "run",

@@ -84,17 +84,22 @@ def bench_command(
         bool,
         typer.Option("--compare", help="Add rows: precision, torch.compile, memory layout."),
     ] = False,
+    trust: opt.Trust = None,
+    allow_unsigned: opt.AllowUnsigned = False,
 ) -> int:
     """Measure a bundle beside its teachers, or with --train the steps of a training.
 
     Rows are interleaved, each in a fresh process. With --train the options from --section to
-    --compare say what is measured; without it BUNDLE, --teacher, --student and --plot do. Exit
-    code 6 says that the measurement is INVALID; the figures and the reasons are printed and
-    written all the same. A --quick run proves nothing and ends with 0.
+    --compare say what is measured; without it BUNDLE and the others do. Exit code 6 says that
+    the measurement is INVALID; the figures and the reasons are printed and written all the same.
+    A --quick run proves nothing and ends with 0.
     """
     _check_kind(
         train,
-        {"BUNDLE": bundle, "--teacher": teacher, "--student": student, "--plot": plot},
+        {
+            **{"BUNDLE": bundle, "--teacher": teacher, "--student": student, "--plot": plot},
+            **{"--trust": trust or None, "--allow-unsigned": allow_unsigned or None},
+        },
         {
             **{"--section": section, "--data": data, "--split": split, "--batch": batch},
             **{"--device": device, "--precision": precision, "--compare": compare or None},
@@ -121,9 +126,11 @@ def bench_command(
             )
         else:
             from edge_bts.benchmarks.bench import bench
+            from edge_bts.signing import find_trust
 
             result = bench(
                 bundle,
+                trust=find_trust(trust or (), allow_unsigned=allow_unsigned),
                 teachers=teacher or (),
                 student=student,
                 settings=settings,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edge_bts.data import Dataset, Sample
     from edge_bts.evaluate import Report
     from edge_bts.runtime import Segmenter
+    from edge_bts.signing import Trust
 
 
 class Part(str, Enum):
@@ -78,6 +79,8 @@ def evaluate(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing report or page.")
     ] = False,
+    trust: opt.Trust = None,
+    allow_unsigned: opt.AllowUnsigned = False,
 ) -> None:
     """Score a bundle or a checkpoint in source geometry, with bootstrap intervals.
 
@@ -91,6 +94,7 @@ def evaluate(
     from edge_bts.evaluate import Reports
     from edge_bts.evaluate import evaluate as run
     from edge_bts.files import write_json, write_text
+    from edge_bts.signing import find_trust
 
     for path in filter(None, (output, page)):
         refuse_existing(path, force)
@@ -103,7 +107,10 @@ def evaluate(
     for folder in others:
         dataset = open_dataset(folder)
         sets.append(_Set(dataset.name, Part.all.value, list(dataset.samples)))
-    segmenter, trained_on = _open(model, backend, precision, device, threads)
+    believed = find_trust(trust or (), allow_unsigned=allow_unsigned)
+    segmenter, trained_on = _open(model, backend, precision, device, threads, believed)
+    for note in segmenter.notes:
+        print(f"edge-bts: note: {note}.", file=sys.stderr)
     reports: list[Report] = []
     drawn: list[list[Sample]] = []
     for each in sets:
@@ -194,19 +201,25 @@ def _samples(dataset: Dataset, split: Path | None, part: Part) -> tuple[list[Sam
 
 
 def _open(
-    model: Path, backend: str, precision: str | None, device: str, threads: int | None
+    model: Path,
+    backend: str,
+    precision: str | None,
+    device: str,
+    threads: int | None,
+    trust: Trust,
 ) -> tuple[Segmenter, tuple[str, str]]:
     """Return the segmenter, and the data set and the hash of the split it was trained on."""
     from edge_bts.errors import InputError
-    from edge_bts.runtime import BACKENDS, open_bundle, open_checkpoint
+    from edge_bts.runtime import BACKENDS, open_checkpoint, open_network
 
     if backend not in ("auto", *BACKENDS):
         raise InputError(f"Expected --backend auto, {', '.join(BACKENDS)}, but got {backend!r}.")
     if model.is_dir():
         from edge_bts.bundle import open_bundle_folder
 
-        segmenter = open_bundle(model, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
-        provenance = open_bundle_folder(model).manifest.provenance
+        bundle = open_bundle_folder(model, trust)
+        segmenter = open_network(bundle, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
+        provenance = bundle.manifest.provenance
         return segmenter, (provenance.dataset, provenance.split_hash)
     if backend not in ("auto", "torch") or precision not in (None, "fp32"):
         raise InputError(

@@ -45,6 +45,9 @@ def export(
         int | None,
         typer.Option("--calibration-images", help="Training images that give the ranges."),
     ] = None,
+    sign: Annotated[
+        Path | None, typer.Option("--sign", help="NAME.key (key new) that signs the bundle.")
+    ] = None,
     config: opt.Config = None,
     set_: opt.Overrides = None,
     seed: opt.Seed = None,
@@ -88,6 +91,7 @@ def export(
         teachers=teachers,
         name=name,
         force=force,
+        sign=sign,
     )
     if dry_run:
         print(pipeline.prepare(request))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge_bts.cli import _options as opt
+
 if TYPE_CHECKING:
     from edge_bts.bundle import Bundle
     from edge_bts.export.lint import Finding
@@ -31,6 +33,8 @@ def inspect(
         bool, typer.Option("--strict", help="With --lint: what is merely slow fails too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    trust: opt.Trust = None,
+    allow_unsigned: opt.AllowUnsigned = False,
 ) -> None:
     """Show what a bundle or an ONNX file holds; nothing of it is run.
 
@@ -43,17 +47,17 @@ def inspect(
         raise InputError(f"Expected --lint {' or '.join(_LINTERS)}, but got {lint!r}.")
     if path.is_dir():
         from edge_bts.bundle import open_bundle_folder
+        from edge_bts.signing import find_trust
 
-        bundle = open_bundle_folder(path)
+        bundle = open_bundle_folder(path, find_trust(trust or (), allow_unsigned=allow_unsigned))
         record = _of_bundle(bundle)
         model = _onnx_of(bundle) if lint else None
     else:
-        model = _read(path)
+        model = _linter().read_onnx(path)
         record = {"file": str(path), **_of_onnx(model)}
     findings: list[Finding] = []
     if lint:
-        from edge_bts.export import lint as linter
-
+        linter = _linter()
         findings = linter.lint(model)
         record["lint"] = [
             {
@@ -93,6 +97,7 @@ def _of_bundle(bundle: Bundle) -> dict[str, Any]:
     return {
         "bundle": str(bundle.path),
         "manifest_sha256": bundle.manifest_sha256,
+        "signature": bundle.maker.doubt or f"by {bundle.maker.signer}, a trusted key",
         **bundle.manifest.model_dump(mode="json"),
     }
 
@@ -105,16 +110,16 @@ def _onnx_of(bundle: Bundle) -> Any:
             f"Expected a bundle with {_DEVICE}, what TensorRT builds, but {bundle.path} "
             f"({bundle.manifest.precision}) has none; pass the path of an ONNX file in it."
         )
-    return _read(bundle.path / _DEVICE)
+    return _linter().parse_onnx(bundle.read(_DEVICE), _DEVICE)
 
 
-def _read(path: Path) -> Any:
+def _linter() -> Any:
     from edge_bts.cli._process import need_extra
 
     need_extra("export", "onnx")
-    from edge_bts.export.lint import read_onnx
+    from edge_bts.export import lint
 
-    return read_onnx(path)
+    return lint
 
 
 def _of_onnx(model: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 __all__ = [
+    "AllowUnsigned",
     "Batch",
     "Config",
     "Data",
@@ -25,6 +26,7 @@ __all__ = [
     "Seed",
     "SplitFile",
     "Start",
+    "Trust",
     "evenly",
 ]
 
@@ -59,6 +61,18 @@ Precision = Annotated[str | None, typer.Option("--precision", help="fp32 or bf16
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what stands in --output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")]
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust", help="Public key (NAME.pub) whose bundles to open, or folder; repeatable."
+    ),
+]
+AllowUnsigned = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unsigned", help="Open a bundle that no trusted key signed; hashes are checked."
+    ),
+]
 
 
 def evenly(items: Sequence[T], limit: int) -> list[T]:

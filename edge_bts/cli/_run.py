@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_bts.cli import _options as opt
+
 if TYPE_CHECKING:
     from edge_bts.runtime.inputs import Input
     from edge_bts.runtime.measurements import RunRecord
     from edge_bts.runtime.segmenter import Segmenter
+    from edge_bts.signing import Trust
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +49,8 @@ def run(
         bool, typer.Option("--json", help="Print the record on standard output.")
     ] = False,
     force: Annotated[bool, typer.Option(help="Replace an earlier run in the output.")] = False,
+    trust: opt.Trust = None,
+    allow_unsigned: opt.AllowUnsigned = False,
 ) -> int:
     """Segment images and videos: masks, overlays, areas and diameters.
 
@@ -56,10 +61,12 @@ def run(
 
     from edge_bts.runtime.batch import check_output, segment_inputs
     from edge_bts.runtime.inputs import list_inputs
+    from edge_bts.signing import find_trust
 
     sources = list_inputs(inputs)
     check_output(output, sources, force)
-    segmenter = _open(bundle, backend, precision, threads)
+    believed = find_trust(trust or (), allow_unsigned=allow_unsigned)
+    segmenter = _open(bundle, backend, precision, threads, believed)
     segmenter = dataclasses.replace(
         segmenter,
         threshold=segmenter.threshold if threshold is None else threshold,
@@ -97,6 +104,7 @@ def _open(
     backend: str,
     precision: str | None,
     threads: int | None,
+    trust: Trust,
 ) -> Segmenter:
     from edge_bts.errors import InputError
     from edge_bts.runtime import BACKENDS, open_bundle, open_checkpoint
@@ -111,7 +119,13 @@ def _open(
                 f"{path} is a file; a checkpoint runs in torch and fp32: export it for others."
             )
         return open_checkpoint(path, threads=threads)
-    return open_bundle(path, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
+    return open_bundle(
+        path,
+        trust=trust,
+        backend=backend,  # type: ignore[arg-type]
+        precision=precision,
+        threads=threads,
+    )
 
 
 def _headline(segmenter: Segmenter) -> str:

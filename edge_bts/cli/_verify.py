@@ -56,6 +56,8 @@ def verify(
         bool, typer.Option(help="Look for the first tensor that differs (needs onnx).")
     ] = True,
     threads: Annotated[int | None, typer.Option(help="Threads inside one inference.")] = None,
+    trust: opt.Trust = None,
+    allow_unsigned: opt.AllowUnsigned = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Report to write (JSON).")
     ] = None,
@@ -80,12 +82,15 @@ def verify(
     from edge_bts.errors import AccuracyGateError, InputError
     from edge_bts.export.verify import verify as run
     from edge_bts.files import write_json
+    from edge_bts.signing import find_trust
 
     for path in filter(None, (output, plot)):
         refuse_existing(path, force)
     if tolerance <= 0:
         raise InputError(f"Expected --tolerance above 0, but got {tolerance}.")
-    opened = open_bundle_folder(bundle)
+    opened = open_bundle_folder(bundle, find_trust(trust or (), allow_unsigned=allow_unsigned))
+    if opened.maker.doubt:
+        print(f"edge-bts: note: {opened.maker.doubt}", file=sys.stderr)
     images = described = None
     if data is not None:
         samples, described = _samples(data, split, part, limit)

@@ -5,7 +5,7 @@
 """
 
 from edge_bts.runtime.backend import BACKENDS, Backend, BackendName, open_backend
-from edge_bts.runtime.opening import open_bundle, open_checkpoint
+from edge_bts.runtime.opening import open_bundle, open_checkpoint, open_network
 from edge_bts.runtime.segmenter import Prediction, Result, Segmenter, to_gray
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "open_backend",
     "open_bundle",
     "open_checkpoint",
+    "open_network",
     "to_gray",
 ]

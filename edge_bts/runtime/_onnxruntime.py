@@ -29,7 +29,7 @@ class OnnxRuntimeBackend:
     ) -> None:
         self.precision = precision
         self.threads = threads
-        self.version = str(_import().__version__)
+        self.version = library_version()
         self._session = open_session(_check_file(source), threads, optimize=optimize)
         self.imgsz = check_signature(
             [(i.name, i.shape) for i in self._session.get_inputs()],
@@ -45,6 +45,11 @@ class OnnxRuntimeBackend:
     def describe(self) -> dict[str, Any]:
         """Name the execution providers in use."""
         return {"providers": list(self._session.get_providers())}
+
+
+def library_version() -> str:
+    """Return the version of ONNX Runtime."""
+    return str(_import().__version__)
 
 
 def _import() -> Any:

@@ -35,7 +35,7 @@ class OpenVinoBackend:
         openvino = _import()
         self.precision = precision
         self.threads = threads
-        self.version = str(openvino.__version__).split("-")[0]
+        self.version = library_version()
         model = read_model(source)
         self.imgsz = check_signature(
             [(p.any_name, _shape(p)) for p in model.inputs],
@@ -65,6 +65,11 @@ class OpenVinoBackend:
             if str(info["layerType"].astype(str)) == "Convolution":
                 kinds[str(info["runtimePrecision"].astype(str)).lower()] += 1
         return {"convolutions": dict(kinds)}
+
+
+def library_version() -> str:
+    """Return the version of OpenVINO, without its build."""
+    return str(_import().__version__).split("-")[0]
 
 
 def _import() -> Any:

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from edge_bts.errors import InputError
 
-__all__ = ["BACKENDS", "Backend", "BackendName", "IrBytes", "check_image", "open_backend"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendName",
+    "IrBytes",
+    "check_image",
+    "library_version",
+    "open_backend",
+]
 
 BackendName = Literal["openvino", "onnxruntime", "torch"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
@@ -95,6 +103,25 @@ def open_backend(
 
         return TorchBackend(source, precision=precision, threads=threads)
     raise InputError(f"Expected a backend among {', '.join(BACKENDS)}, but got {kind!r}.")
+
+
+def library_version(kind: BackendName) -> str:
+    """Return the version of the library behind a backend.
+
+    Raises:
+        EnvironmentMismatchError: It is not installed.
+    """
+    if kind == "openvino":
+        from edge_bts.runtime import _openvino
+
+        return _openvino.library_version()
+    if kind == "onnxruntime":
+        from edge_bts.runtime import _onnxruntime
+
+        return _onnxruntime.library_version()
+    from edge_bts.runtime._torch import import_torch
+
+    return str(import_torch().__version__)
 
 
 def check_image(image: NDArray[np.float32], imgsz: int | None) -> None:

@@ -1,4 +1,10 @@
-"""From a bundle or a checkpoint to a segmenter."""
+"""From a bundle or a checkpoint to a segmenter.
+
+A bundle's network is opened in this order, and what a step refuses no later one sees: the folder
+(:mod:`edge_bts.bundle`: caps, signature, manifest, names and sizes), the library's version, the
+hashed bytes of the model, for ONNX what they hold (:mod:`edge_bts.onnx_wire`), the library, and
+one golden frame (:mod:`edge_bts.golden`).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edge_bts.errors import EnvironmentMismatchError, InputError
-from edge_bts.runtime.backend import Backend, BackendName, open_backend
+from edge_bts.runtime.backend import (
+    Backend,
+    BackendName,
+    IrBytes,
+    library_version,
+    open_backend,
+)
 from edge_bts.runtime.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from edge_bts.bundle import Bundle
+    from edge_bts.signing import Trust
 
-__all__ = ["file_for", "open_bundle", "open_checkpoint"]
+__all__ = ["file_for", "open_bundle", "open_checkpoint", "open_network", "read_model"]
 
 _REFERENCE = "reference"
 
@@ -20,34 +33,61 @@ _REFERENCE = "reference"
 def open_bundle(
     path: str | Path,
     *,
+    trust: Trust | None = None,
     backend: BackendName | Literal["auto"] = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    self_test: bool = True,
 ) -> Segmenter:
-    """Open the network of a bundle, every file checked against its hash first.
+    """Open the network of a bundle.
 
     Args:
         path: The folder ``NAME.ebts``.
+        trust: Whose bundles are opened; None is :func:`edge_bts.signing.find_trust`. What it
+            allows besides is said in the segmenter's ``notes``.
         backend: ``auto`` is OpenVINO, or ONNX Runtime where OpenVINO is not installed; that is
-            then said in the segmenter's ``notes``.
+            then said in the ``notes``.
         precision: ``int8``, ``fp16`` or ``fp32``; None is the bundle's own.
         threads: Threads inside one inference; None leaves it to the library.
+        self_test: Run one golden frame and compare. The frames are for the bundle's own precision;
+            where there are none for what is opened, the ``notes`` say so.
 
     Raises:
         InputError: No bundle, or it does not hold that precision for that backend.
-        IntegrityError: A file is not what the manifest says.
-        EnvironmentMismatchError: The backend is not installed; with ``auto``, none is.
+        IntegrityError: The signature is missing, wrong or by an unknown key, a file is not what
+            the manifest says, or a model reaches beyond its own bytes.
+        EnvironmentMismatchError: The backend is not installed (with ``auto``, none is) or too old,
+            or it does not reproduce the golden frame.
     """
     from edge_bts.bundle import open_bundle_folder
 
-    bundle = open_bundle_folder(path)
+    return open_network(
+        open_bundle_folder(path, trust),
+        backend=backend,
+        precision=precision,
+        threads=threads,
+        self_test=self_test,
+    )
+
+
+def open_network(
+    bundle: Bundle,
+    *,
+    backend: BackendName | Literal["auto"] = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    self_test: bool = True,
+) -> Segmenter:
+    """Open the network of a bundle whose folder is open; as :func:`open_bundle`."""
     manifest = bundle.manifest
     wanted = precision or manifest.precision
-    notes: list[str] = []
+    notes = [bundle.maker.doubt] if bundle.maker.doubt else []
     if backend == "auto":
         opened = _auto(bundle, wanted, threads, notes)
     else:
         opened = _open(bundle, backend, wanted, threads)
+    if self_test:
+        _self_test(bundle, opened, notes)
     return Segmenter(
         opened,
         imgsz=manifest.geometry.imgsz,
@@ -103,10 +143,44 @@ def _auto(bundle: Bundle, precision: str, threads: int | None, notes: list[str])
 
 def _open(bundle: Bundle, kind: BackendName, precision: str, threads: int | None) -> Backend:
     name = file_for(bundle, kind, precision)
-    source: bytes | tuple[bytes, bytes] = bundle.read(name)
-    if name.endswith(".xml"):
-        source = (bundle.read(name), bundle.read(f"{name[:-4]}.bin"))
+    bundle.manifest.check_runtime(kind, library_version(kind))
+    source = read_model(bundle, name)
     return open_backend(kind, source, precision=precision, threads=threads)
+
+
+def _self_test(bundle: Bundle, opened: Backend, notes: list[str]) -> None:
+    from edge_bts.golden import GOLDEN_NAME, read_golden, self_test
+
+    manifest = bundle.manifest
+    if opened.precision != manifest.precision:
+        notes.append(
+            f"not self-tested: the golden frames are for {manifest.precision}, "
+            f"not {opened.precision}"
+        )
+    elif GOLDEN_NAME not in manifest.files:
+        notes.append(f"not self-tested: the bundle has no {GOLDEN_NAME}")
+    else:
+        self_test(opened, read_golden(bundle.read(GOLDEN_NAME), manifest.imgsz), manifest)
+
+
+def read_model(bundle: Bundle, name: str) -> bytes | IrBytes:
+    """Return a model of a bundle as :func:`open_backend` takes it: hashed and checked bytes.
+
+    Args:
+        bundle: The bundle.
+        name: Of the file; an ``.xml`` comes with the ``.bin`` of the same stem.
+
+    Raises:
+        InputError: The manifest does not list it, or it is no ONNX model that may be opened.
+        IntegrityError: It is not what the manifest says, or reaches beyond its own bytes.
+    """
+    from edge_bts.onnx_wire import check_graph
+
+    content = bundle.read(name)
+    if name.endswith(".xml"):
+        return content, bundle.read(f"{name[:-4]}.bin")
+    check_graph(content, name)
+    return content
 
 
 def file_for(bundle: Bundle, kind: BackendName, precision: str) -> str:

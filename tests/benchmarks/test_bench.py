@@ -16,13 +16,16 @@ from edge_bts.benchmarks.protocol import row_reasons, run_reasons
 from edge_bts.benchmarks.result import BenchResult, load_result, write_result
 from edge_bts.benchmarks.settings import BenchSettings
 from edge_bts.benchmarks.worker import Source
-from edge_bts.bundle import write_bundle
+from edge_bts.bundle import open_bundle_folder, write_bundle
+from edge_bts.errors import IntegrityError
+from edge_bts.signing import Trust
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 SIDE = 32
+UNSIGNED = Trust(allow_unsigned=True)
 SHORT = {"seconds": 0.05, "frames": 6, "warmup_seconds": 0.0, "height": 64, "width": 80}
 
 
@@ -58,7 +61,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(bundle: Path) -> BenchResult:
     """A run with a tiny teacher, named twice, and one that does not exist in INT8."""
     teachers = ("attention_unet:width=8", "attention_unet:width=8")
-    return bench(bundle, teachers=teachers, settings=BenchSettings(**SHORT))
+    return bench(bundle, trust=UNSIGNED, teachers=teachers, settings=BenchSettings(**SHORT))
 
 
 def test_rows_of_teacher_and_student(result: BenchResult) -> None:
@@ -93,6 +96,13 @@ def test_rows_are_measured(result: BenchResult) -> None:
     assert reference.engine_ratio.median == 1.0
 
 
+def test_nobody_vouches_for_an_unsigned_bundle(bundle: Path, result: BenchResult) -> None:
+    """Without a word it is not measured; with it, the result says so."""
+    with pytest.raises(IntegrityError, match="no signature"):
+        bench(bundle, trust=Trust(), settings=BenchSettings(**SHORT))
+    assert "no signature" in result.bundle_doubt
+
+
 def test_short_runs_are_invalid(result: BenchResult) -> None:
     """The verdict says for each row how much is missing for a figure to publish."""
     assert result.verdict == "INVALID"
@@ -116,7 +126,13 @@ def test_table_and_plot(result: BenchResult, tmp_path: Path) -> None:
     console = Console(width=160, record=True, file=(tmp_path / "log").open("w"))
     print_result(result, console)
     text = console.export_text()
-    for words in ("teacher 1, torch fp32*", "skipped teacher 2", "INVALID", "untrained weights"):
+    for words in (
+        "has no signature",
+        "teacher 1, torch fp32*",
+        "skipped teacher 2",
+        "INVALID",
+        "untrained weights",
+    ):
         assert words in text
     plot_result(result, tmp_path / "plot.png")
     assert cv2.imread(str(tmp_path / "plot.png")).shape[1] > 800
@@ -186,8 +202,9 @@ def test_memory_is_that_of_the_fresh_process() -> None:
 
 
 def bench_command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a fresh process."""
-    command = [sys.executable, "-m", "edge_bts.cli", "bench", *map(str, arguments)]
+    """Run the command line in a fresh process, on bundles that nobody signed."""
+    command = [sys.executable, "-m", "edge_bts.cli", "bench", "--allow-unsigned"]
+    command += map(str, arguments)
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -234,7 +251,9 @@ def test_bad_options_are_named(
     from edge_bts.cli import main
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["edge-bts", "bench", str(bundle), *arguments])
+    monkeypatch.setattr(
+        sys, "argv", ["edge-bts", "bench", "--allow-unsigned", str(bundle), *arguments]
+    )
     with pytest.raises(SystemExit) as stopped:
         main()
     said = " ".join(capsys.readouterr().err.split())
@@ -252,7 +271,12 @@ def test_without_torch_its_rows_are_skipped(
     for module in (rows, networks):
         monkeypatch.setattr(module, "is_here", lambda package: package != "torch")
     plan = rows.plan_rows(
-        rows.open_bundle_folder(bundle), ["attention_unet:width=8"], None, tmp_path, BenchSettings()
+        open_bundle_folder(bundle, UNSIGNED),
+        ["attention_unet:width=8"],
+        None,
+        tmp_path,
+        BenchSettings(),
+        UNSIGNED,
     )
     assert [row.label for row in plan.planned] == [
         *("student, onnxruntime fp32", "student, openvino fp32"),
@@ -267,7 +291,12 @@ def test_a_teacher_may_be_a_bundle(bundle: Path, tmp_path: Path) -> None:
     from edge_bts.benchmarks import rows
 
     plan = rows.plan_rows(
-        rows.open_bundle_folder(bundle), [str(bundle)], None, tmp_path, BenchSettings()
+        open_bundle_folder(bundle, UNSIGNED),
+        [str(bundle)],
+        None,
+        tmp_path,
+        BenchSettings(),
+        UNSIGNED,
     )
     assert [(row.role, row.source.backend) for row in plan.planned] == [
         *(("teacher", kind) for kind in ("torch", "onnxruntime", "openvino")),

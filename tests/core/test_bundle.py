@@ -11,6 +11,7 @@ import pytest
 
 from edge_bts.bundle import MAX_MANIFEST_BYTES, open_bundle_folder, write_bundle
 from edge_bts.errors import EdgeBtsError, EnvironmentMismatchError, InputError, IntegrityError
+from edge_bts.signing import Trust
 
 FIELDS: dict[str, Any] = {
     "name": "nano",
@@ -20,6 +21,7 @@ FIELDS: dict[str, Any] = {
     "precision": "int8",
     "models": {"onnxruntime": "model.onnx"},
 }
+UNSIGNED = Trust(allow_unsigned=True)
 FILES: dict[str, bytes | Path] = {"model.onnx": b"graph", "LICENSE": b"text"}
 
 
@@ -37,7 +39,7 @@ def rewrite(bundle: Path, **changes: Any) -> None:
 
 def test_content_survives_the_way_to_disk_and_back(bundle: Path) -> None:
     """Files and manifest fields are read as they were written."""
-    opened = open_bundle_folder(bundle)
+    opened = open_bundle_folder(bundle, UNSIGNED)
     assert opened.read("model.onnx") == b"graph"
     manifest = opened.manifest
     assert (manifest.imgsz, manifest.mean, manifest.std) == (64, 0.25, 0.2)
@@ -67,7 +69,7 @@ def test_a_changed_file_is_refused_by_name(bundle: Path, content: bytes) -> None
     """One other byte, a cut or a longer file raise the error of exit code 7."""
     (bundle / "model.onnx").write_bytes(content)
     with pytest.raises(IntegrityError, match=r"model\.onnx") as caught:
-        open_bundle_folder(bundle).read("model.onnx")
+        open_bundle_folder(bundle, UNSIGNED).read("model.onnx")
     assert caught.value.exit_code == 7
 
 
@@ -77,14 +79,14 @@ def test_a_missing_file_a_link_and_a_pipe_are_refused(bundle: Path, tmp_path: Pa
     (tmp_path / "elsewhere").write_bytes(b"graph")
     path.unlink()
     with pytest.raises(IntegrityError, match="missing"):
-        open_bundle_folder(bundle).verify()
+        open_bundle_folder(bundle, UNSIGNED).verify()
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(IntegrityError):
-        open_bundle_folder(bundle).verify()
+        open_bundle_folder(bundle, UNSIGNED).verify()
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(IntegrityError):
-        open_bundle_folder(bundle).verify()
+        open_bundle_folder(bundle, UNSIGNED).verify()
 
 
 @pytest.mark.parametrize(
@@ -95,17 +97,51 @@ def test_names_that_leave_the_folder_are_refused(bundle: Path, name: str, tmp_pa
     entry = json.loads((bundle / "manifest.json").read_text())["files"]["model.onnx"]
     rewrite(bundle, files={"model.onnx": entry, name: entry})
     with pytest.raises(InputError, match="plain name"):
-        open_bundle_folder(bundle)
+        open_bundle_folder(bundle, UNSIGNED)
     with pytest.raises(InputError, match="plain name"):
         write_bundle(tmp_path / "other.ebts", FIELDS, {**FILES, name: b"x"})
     assert not (tmp_path / "other.ebts").exists()
 
 
 def test_a_name_outside_the_manifest_is_refused(bundle: Path) -> None:
-    """A file that lies in the folder but is not listed cannot be read."""
-    (bundle / "extra").write_bytes(b"x")
+    """What the manifest does not list cannot be read."""
     with pytest.raises(InputError, match="extra"):
-        open_bundle_folder(bundle).read("extra")
+        open_bundle_folder(bundle, UNSIGNED).read("extra")
+
+
+def test_a_folder_holds_what_is_listed_and_nothing_else(bundle: Path) -> None:
+    """A file more, another name, a link, a sub-folder: exit code 7, before anything is read."""
+    licence = bundle / "LICENSE"
+    for name in ("extra", "model.xml", ".hidden", "manifest.json.bak"):
+        (bundle / name).write_bytes(b"x")
+        with pytest.raises(IntegrityError, match=name):
+            open_bundle_folder(bundle, UNSIGNED)
+        (bundle / name).unlink()
+    (bundle / "folder").mkdir()
+    with pytest.raises(IntegrityError, match="folder"):
+        open_bundle_folder(bundle, UNSIGNED)
+    (bundle / "folder").rmdir()
+    licence.rename(bundle / "LICENCE")
+    with pytest.raises(IntegrityError, match="LICENCE"):
+        open_bundle_folder(bundle, UNSIGNED)
+    (bundle / "LICENCE").rename(bundle.parent / "text")
+    with pytest.raises(IntegrityError, match="LICENSE is missing"):
+        open_bundle_folder(bundle, UNSIGNED)
+    licence.symlink_to(bundle.parent / "text")
+    with pytest.raises(IntegrityError, match="LICENSE is no plain file"):
+        open_bundle_folder(bundle, UNSIGNED)
+    licence.unlink()
+    licence.mkdir()
+    with pytest.raises(IntegrityError, match="LICENSE is no plain file"):
+        open_bundle_folder(bundle, UNSIGNED)
+
+
+def test_a_linked_manifest_is_no_bundle(bundle: Path) -> None:
+    """The manifest itself must be a plain file of the folder."""
+    (bundle / "manifest.json").rename(bundle.parent / "manifest.json")
+    (bundle / "manifest.json").symlink_to(bundle.parent / "manifest.json")
+    with pytest.raises(InputError):
+        open_bundle_folder(bundle, UNSIGNED)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +150,7 @@ def test_a_name_outside_the_manifest_is_refused(bundle: Path) -> None:
         ({"schema_version": 2}, EnvironmentMismatchError),
         ({"required_features": ["video"]}, EnvironmentMismatchError),
         ({"minimum_runtime": {"edge_bts": "99.1"}}, EnvironmentMismatchError),
+        ({"minimum_runtime": {"edge_bts": "9" * 9999}}, EnvironmentMismatchError),
         ({"threshold": 1.5}, InputError),
         ({"normalisation": {"mean": 0, "std": 0}}, InputError),
         ({"models": {"openvino": "none.xml"}}, InputError),
@@ -127,13 +164,13 @@ def test_a_manifest_that_asks_for_what_we_lack_is_refused(
     """Unknown schema, feature or version: environment; impossible values: input."""
     rewrite(bundle, **changes)
     with pytest.raises(error):
-        open_bundle_folder(bundle)
+        open_bundle_folder(bundle, UNSIGNED)
 
 
 def test_fields_of_a_later_version_are_ignored(bundle: Path) -> None:
     """What is not a required feature may be unknown."""
     rewrite(bundle, energy_mj=3)
-    assert open_bundle_folder(bundle).manifest.name == "nano"
+    assert open_bundle_folder(bundle, UNSIGNED).manifest.name == "nano"
 
 
 @pytest.mark.parametrize(
@@ -153,14 +190,14 @@ def test_a_broken_manifest_is_one_sentence(bundle: Path, content: bytes) -> None
     """Bytes that are no manifest raise InputError, never another exception."""
     (bundle / "manifest.json").write_bytes(content)
     with pytest.raises(InputError):
-        open_bundle_folder(bundle)
+        open_bundle_folder(bundle, UNSIGNED)
 
 
 def test_no_bundle_is_an_input_error(tmp_path: Path) -> None:
     """A folder without manifest and a missing folder say what to do."""
     for path in (tmp_path, tmp_path / "none.ebts"):
         with pytest.raises(InputError, match="edge-bts export"):
-            open_bundle_folder(path)
+            open_bundle_folder(path, UNSIGNED)
 
 
 def test_writing_replaces_only_bundles_and_only_by_request(bundle: Path, tmp_path: Path) -> None:

@@ -128,3 +128,34 @@ def test_a_temporary_file_is_known_as_one(tmp_path: Path, name: str) -> None:
     assert not files.is_leftover(tmp_path / name)
     (tmp_path / ".gitignore").touch()
     assert not files.is_leftover(tmp_path / ".gitignore")
+
+
+def test_a_secret_is_its_owners_alone(tmp_path: Path) -> None:
+    """Mode 0600 under any umask; what stands there stays, unless it shall be replaced."""
+    path = tmp_path / "new" / "a.key"
+    mask = os.umask(0)
+    try:
+        files.write_secret(path, b"one")
+        with pytest.raises(InputError, match="--force"):
+            files.write_secret(path, b"two")
+        assert path.read_bytes() == b"one"
+        files.write_secret(path, b"two", force=True)
+    finally:
+        os.umask(mask)
+    assert path.read_bytes() == b"two"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert content(path.parent) == ["a.key"]
+
+
+def test_a_secret_that_could_not_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk leaves no empty key in the way, and an old one as it was."""
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(EdgeBtsError, match="No space"):
+        files.write_secret(tmp_path / "a.key", b"one")
+    assert content(tmp_path) == []
+    (tmp_path / "a.key").write_bytes(b"old")
+    with pytest.raises(EdgeBtsError, match="No space"):
+        files.write_secret(tmp_path / "a.key", b"one", force=True)
+    assert (tmp_path / "a.key").read_bytes() == b"old"

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from edge_bts.cli import _export
 from edge_bts.errors import InputError
+from edge_bts.signing import load_signing_key, new_key
 
 
 @pytest.fixture
@@ -66,6 +67,15 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     assert "opset 20" in output
     assert output.count('"seed": 9') == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_names_the_key(invoke: Any, workshop: Any, tmp_path: Path) -> None:
+    """--sign is opened before anything slow, and its id stands in the plan."""
+    key = new_key(tmp_path / "me")[0]
+    arguments = (str(workshop.checkpoint), "--fp32", "--dry-run", "-o", str(tmp_path / "a.ebts"))
+    assert f"signed by {load_signing_key(key).id}" in invoke(*arguments, "--sign", str(key))
+    with pytest.raises(InputError, match="none"):
+        invoke(*arguments, "--sign", str(tmp_path / "none.key"))
 
 
 def test_a_misspelt_setting_is_refused(invoke: Any, workshop: Any, tmp_path: Path) -> None:

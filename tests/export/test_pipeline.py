@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from edge_bts import geometry
 from edge_bts.bundle import open_bundle_folder
@@ -17,7 +16,10 @@ from edge_bts.errors import AccuracyGateError, InputError, IntegrityError
 from edge_bts.export import pipeline
 from edge_bts.export.settings import ExportSettings
 from edge_bts.files import sha256_file
-from edge_bts.runtime import open_backend
+from edge_bts.golden import read_golden
+from edge_bts.onnx_wire import check_graph
+from edge_bts.runtime import open_backend, open_network
+from edge_bts.signing import Trust, load_signing_key, new_key
 
 
 def quick(workshop: Any, output: Path, precision: str = "fp32") -> pipeline.Request:
@@ -41,6 +43,7 @@ def test_bundle_is_whole_and_says_what_it_is(bundle: Any, workshop: Any) -> None
         "model.openvino.bin",
         "golden.safetensors",
         "report.json",
+        "sbom.cdx.json",
         "LICENSE",
         "MODEL_CARD.md",
     }
@@ -89,24 +92,54 @@ def test_report_keeps_what_was_done(bundle: Any, request_int8: Any) -> None:
 
 def test_golden_frames_pass_on_every_backend(bundle: Any) -> None:
     """Each backend reproduces the golden phantoms within the stored tolerance."""
-    content = bundle.read("golden.safetensors")
-    golden = safetensors.numpy.load(content)
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["edge_bts"])
-    tolerance = header["tolerance"]
-    assert golden["frames"].shape == (4, 64, 64)
+    golden = read_golden(bundle.read("golden.safetensors"), 64)
+    assert golden.frames.shape == (4, 64, 64)
     ir = (bundle.read("model.openvino.xml"), bundle.read("model.openvino.bin"))
     backends = [
         open_backend("openvino", ir, precision="int8", threads=1),
         open_backend("onnxruntime", bundle.read("model.int8.onnx"), threads=1),
     ]
-    for index, frame in enumerate(golden["frames"]):
+    for index, frame in enumerate(golden.frames):
         image = geometry.normalise(frame, bundle.manifest.mean, bundle.manifest.std)[None, None]
         for backend in backends:
             came = backend.infer(image)[0, 0]
-            assert np.abs(came - golden["probability"][index]).mean() <= tolerance["mean_abs"]
-            mask = geometry.threshold(came, header["threshold"])
-            assert (mask != golden["mask"][index]).mean() <= tolerance["pixels"]
+            difference = np.abs(came - golden.probability[index]).mean()
+            assert difference <= golden.tolerance.mean_abs
+            mask = geometry.threshold(came, golden.threshold)
+            assert (mask != golden.mask[index]).mean() <= golden.tolerance.pixels
+
+
+def test_every_form_opens_with_its_self_test(bundle: Any) -> None:
+    """What was exported passes the loader's own checks; the float reference is said untested."""
+    for backend in ("openvino", "onnxruntime"):
+        (doubt,) = open_network(bundle, backend=backend, threads=1).notes
+        assert "no signature" in doubt
+        notes = open_network(bundle, backend=backend, precision="fp32", threads=1).notes
+        assert "golden frames are for int8" in notes[1]
+    for name in ("model.onnx", "model.int8.onnx", "model.fp32.onnx"):
+        check_graph(bundle.read(name), name)
+
+
+def test_sbom_is_cyclonedx_and_names_model_and_makers(bundle: Any) -> None:
+    """The record is valid by the schema of 1.6, with the hashes of the files that stand there."""
+    validation = pytest.importorskip("cyclonedx.validation.json")
+    schema = pytest.importorskip("cyclonedx.schema")
+    text = bundle.read("sbom.cdx.json").decode()
+    validator = validation.JsonStrictValidator(schema.SchemaVersion.V1_6)
+    assert validator.validate_str(text) is None
+    bom = json.loads(text)
+    model = bom["metadata"]["component"]
+    assert (model["type"], model["name"]) == ("machine-learning-model", "discs")
+    hashes = {part["name"]: part["hashes"][0]["content"] for part in model["components"]}
+    listed = bundle.manifest.files
+    assert hashes == {n: listed[n].sha256 for n in listed if n.startswith("model.")}
+    (dataset,) = model["modelCard"]["modelParameters"]["datasets"]
+    assert dataset["name"] == "discs"
+    metrics = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    report = json.loads(bundle.read("report.json"))
+    assert metrics[0]["value"] == f"{report['validation']['float']['dice']:.4f}"
+    tools = {part["name"]: part["version"] for part in bom["metadata"]["tools"]["components"]}
+    assert tools == report["packages"]
 
 
 def test_a_flipped_byte_is_found(bundle: Any, tmp_path: Path) -> None:
@@ -119,7 +152,7 @@ def test_a_flipped_byte_is_found(bundle: Any, tmp_path: Path) -> None:
     content[100] ^= 1
     path.write_bytes(content)
     with pytest.raises(IntegrityError, match=r"model\.openvino\.bin"):
-        open_bundle_folder(copied).verify()
+        open_bundle_folder(copied, Trust(allow_unsigned=True)).verify()
 
 
 def test_half_precision_needs_no_data(workshop: Any, tmp_path: Path) -> None:
@@ -137,6 +170,21 @@ def test_the_same_checkpoint_gives_the_same_bundle(workshop: Any, tmp_path: Path
     )
     assert first.manifest_sha256 == second.manifest_sha256
     assert first.manifest.models["onnxruntime"] == "model.fp32.onnx"
+
+
+def test_a_key_signs_while_the_bundle_is_written(workshop: Any, tmp_path: Path) -> None:
+    """The bundle opens for who knows the key; what is no key is said before anything slow."""
+    private, public = new_key(tmp_path / "maker")
+    request = quick(workshop, tmp_path / "a.ebts")
+    with pytest.raises(InputError, match="private key"):
+        pipeline.prepare(dataclasses.replace(request, sign=public))
+    signed = dataclasses.replace(request, sign=private)
+    key = load_signing_key(private)
+    assert f"signed by {key.id}" in str(pipeline.prepare(signed))
+    said: list[Any] = []
+    made = pipeline.export(signed, said.append)
+    assert f"signed by {key.id}" in said[-1]
+    assert open_bundle_folder(made.path, Trust((key.public,))).maker.doubt == ""
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,9 @@ def faulty(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def verified(faulty: Bundle) -> Any:
     """What the command says of it, with report and picture beside the bundle."""
     outputs = ["-o", f"{faulty.path}.json", "--plot", f"{faulty.path}.png"]
-    return CliRunner().invoke(app, ["verify", str(faulty.path), "--threads", "1", *outputs])
+    return CliRunner().invoke(
+        app, ["verify", str(faulty.path), "--allow-unsigned", "--threads", "1", *outputs]
+    )
 
 
 def test_all_forms_of_a_whole_bundle_agree(bundle: Bundle) -> None:
@@ -224,7 +226,15 @@ def test_the_command_takes_images_of_a_split(bundle: Bundle, workshop: Any, tmp_
     """With --data it runs on the part that was named, and says on which."""
     split = tmp_path / "split.json"
     write_split(split, make_split(open_dataset(workshop.data), seed=0))
-    arguments = ["verify", str(bundle.path), "--data", str(workshop.data), "--split", str(split)]
+    arguments = [
+        "verify",
+        str(bundle.path),
+        "--allow-unsigned",
+        "--data",
+        str(workshop.data),
+        "--split",
+        str(split),
+    ]
     done = CliRunner().invoke(
         app, [*arguments, "--part", "test", "--limit", "2", "--no-locate", "--json"]
     )
