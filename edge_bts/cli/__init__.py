@@ -27,6 +27,7 @@ _COMMANDS = (
     "study",
     "eval",
     "export",
+    "build",
     "inspect",
     "run",
     "bench",

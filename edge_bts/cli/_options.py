@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "Batch",
+    "Cache",
     "Config",
     "Data",
     "Device",
@@ -24,7 +25,10 @@ __all__ = [
     "Seed",
     "SplitFile",
     "Start",
+    "one_precision",
 ]
+
+_PRECISIONS = ("fp32", "fp16", "int8")
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of a data set (see data inspect).")]
 SplitFile = Annotated[
@@ -55,3 +59,32 @@ Precision = Annotated[str | None, typer.Option("--precision", help="fp32 or bf16
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what stands in --output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and stop.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder of engines; default $EDGE_BTS_CACHE, else the user's."),
+]
+
+
+def one_precision(precision: str | None, flags: dict[str, bool]) -> str | None:
+    """Return the one precision that was asked for, or None.
+
+    Args:
+        precision: Of ``--precision``.
+        flags: Whether ``--int8`` and its like were given, by precision.
+
+    Raises:
+        InputError: An unknown one, or two different ones.
+    """
+    from edge_bts.errors import InputError
+
+    if precision is not None and precision not in _PRECISIONS:
+        raise InputError(f"Expected --precision {', '.join(_PRECISIONS)}, but got {precision!r}.")
+    given = {value: f"--{value}" for value, is_set in flags.items() if is_set}
+    if precision is not None and precision not in given:
+        given[precision] = f"--precision {precision}"
+    if len(given) > 1:
+        raise InputError(
+            f"Expected one precision, but got {' and '.join(given.values())}; "
+            "run the command once for each."
+        )
+    return next(iter(given), None)

@@ -23,20 +23,25 @@ def open_bundle(
     backend: BackendName | Literal["auto"] = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    cache: Path | None = None,
 ) -> Segmenter:
     """Open the network of a bundle, every file checked against its hash first.
 
     Args:
         path: The folder ``NAME.ebts``.
         backend: ``auto`` is OpenVINO, or ONNX Runtime where OpenVINO is not installed; that is
-            then said in the segmenter's ``notes``.
+            then said in the segmenter's ``notes``. It is never TensorRT: what lies in a cache
+            folder does not change what a command runs; that an engine is there is a note.
         precision: ``int8``, ``fp16`` or ``fp32``; None is the bundle's own.
         threads: Threads inside one inference; None leaves it to the library.
+        cache: Folder of engines, for ``tensorrt``; None: ``$EDGE_BTS_CACHE``, else the user's.
 
     Raises:
         InputError: No bundle, or it does not hold that precision for that backend.
         IntegrityError: A file is not what the manifest says.
-        EnvironmentMismatchError: The backend is not installed; with ``auto``, none is.
+        EnvironmentMismatchError: The backend is not installed; with ``auto``, none is; with
+            ``tensorrt``, no engine was built here.
+        AccuracyGateError: The engine does not answer a golden frame.
     """
     from edge_bts.bundle import open_bundle_folder
 
@@ -46,6 +51,9 @@ def open_bundle(
     notes: list[str] = []
     if backend == "auto":
         opened = _auto(bundle, wanted, threads, notes)
+        _mention_engine(bundle, cache, notes)
+    elif backend == "tensorrt":
+        opened = _engine(bundle, wanted, threads, cache, notes)
     else:
         opened = _open(bundle, backend, wanted, threads)
     return Segmenter(
@@ -101,6 +109,24 @@ def _auto(bundle: Bundle, precision: str, threads: int | None, notes: list[str])
         return opened
 
 
+def _engine(
+    bundle: Bundle, precision: str, threads: int | None, cache: Path | None, notes: list[str]
+) -> Backend:
+    from edge_bts.runtime._tensorrt import EngineSource, TensorRtBackend
+
+    file_for(bundle, "tensorrt", precision)  # refuses a precision that no build could have made
+    opened = TensorRtBackend(EngineSource(bundle, cache), precision=precision, threads=threads)
+    notes += opened.notes
+    return opened
+
+
+def _mention_engine(bundle: Bundle, cache: Path | None, notes: list[str]) -> None:
+    from edge_bts.tensorrt.cache import cache_folder, has_engine
+
+    if has_engine(bundle, cache_folder(cache)):
+        notes.append("a TensorRT engine of this bundle is in the cache; --backend tensorrt runs it")
+
+
 def _open(bundle: Bundle, kind: BackendName, precision: str, threads: int | None) -> Backend:
     name = file_for(bundle, kind, precision)
     source: bytes | tuple[bytes, bytes] = bundle.read(name)
@@ -117,8 +143,8 @@ def file_for(bundle: Bundle, kind: BackendName, precision: str) -> str:
     """
     if kind == "torch":
         raise InputError(
-            "Expected the backend openvino or onnxruntime for a bundle, which holds no PyTorch "
-            "weights; give the checkpoint instead to run it in torch."
+            "Expected the backend openvino, onnxruntime or tensorrt for a bundle, which holds no "
+            "PyTorch weights; give the checkpoint instead to run it in torch."
         )
     own, models = bundle.manifest.precision, bundle.manifest.models
     if precision == own and kind in models:

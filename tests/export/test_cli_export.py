@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edge_bts.cli import _export
+from edge_bts.cli import _export, _options
 from edge_bts.errors import InputError
 
 
@@ -48,8 +48,8 @@ def test_conflicting_precisions_are_both_named(
 
 def test_two_spellings_of_one_precision_are_fine() -> None:
     """--int8 with --precision int8 asks for one thing twice."""
-    assert _export._precision("int8", {"int8": True, "fp16": False}) == "int8"
-    assert _export._precision(None, {"int8": False}) is None
+    assert _options.one_precision("int8", {"int8": True, "fp16": False}) == "int8"
+    assert _options.one_precision(None, {"int8": False}) is None
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(
