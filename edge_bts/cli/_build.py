@@ -130,11 +130,14 @@ def _print(built: Built) -> None:
 
 
 class _Bars:
-    """The phases of a build as nested bars on a terminal."""
+    """The phases of a build as nested bars on a terminal.
+
+    TensorRT may use a name again before the first of that name is over; the later one counts.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
         from rich.progress import TimeElapsedColumn as Elapsed
 
         self._bars = Progress(
@@ -145,7 +148,7 @@ class _Bars:
             console=Console(stderr=True),
             transient=True,
         )
-        self._tasks: dict[str, tuple[int, int]] = {}  # phase: its bar and depth
+        self._open: dict[str, tuple[TaskID, int]] = {}  # phase: its bar and depth
 
     def __enter__(self) -> Report:
         self._bars.start()
@@ -156,22 +159,19 @@ class _Bars:
 
     def start(self, phase: str, parent: str | None, steps: int) -> None:
         """A phase begins."""
-        depth = self._tasks[parent][1] + 1 if parent in self._tasks else 0
-        bar = self._bars.add_task("  " * depth + phase, total=steps)
-        self._tasks[phase] = (int(bar), depth)
+        self.finish(phase)
+        depth = self._open[parent][1] + 1 if parent in self._open else 0
+        self._open[phase] = (self._bars.add_task("  " * depth + phase, total=steps), depth)
 
     def step(self, phase: str, step: int) -> None:
         """A step is done."""
-        from rich.progress import TaskID
-
-        self._bars.update(TaskID(self._tasks[phase][0]), completed=step + 1)
+        if phase in self._open:
+            self._bars.update(self._open[phase][0], completed=step + 1)
 
     def finish(self, phase: str) -> None:
         """A phase is over."""
-        from rich.progress import TaskID
-
-        bar, _ = self._tasks.pop(phase)
-        self._bars.remove_task(TaskID(bar))
+        if phase in self._open:
+            self._bars.remove_task(self._open.pop(phase)[0])
 
 
 class _Lines:
@@ -197,8 +197,9 @@ class _Lines:
 
     def finish(self, phase: str) -> None:
         """A phase is over."""
-        seconds = time.monotonic() - self._began.pop(phase)
-        _say(f"TensorRT: {phase} done in {seconds:.1f} s")
+        if phase in self._began:
+            seconds = time.monotonic() - self._began.pop(phase)
+            _say(f"TensorRT: {phase} done in {seconds:.1f} s")
 
 
 def _progress() -> _Bars | _Lines:

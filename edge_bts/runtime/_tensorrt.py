@@ -48,10 +48,9 @@ class TensorRtBackend:
     ) -> None:
         from edge_bts.tensorrt.answer import check_answer
         from edge_bts.tensorrt.cache import EngineKey, cache_folder, read_engine
-        from edge_bts.tensorrt.cuda import open_cuda
-        from edge_bts.tensorrt.device import read_device
+        from edge_bts.tensorrt.device import open_device
         from edge_bts.tensorrt.execution import Execution
-        from edge_bts.tensorrt.library import import_tensorrt, library_version
+        from edge_bts.tensorrt.library import library_version
 
         if not isinstance(source, EngineSource):
             raise InputError(
@@ -64,14 +63,11 @@ class TensorRtBackend:
                 f"{threads}; leave it out."
             )
         bundle = source.bundle
-        trt = import_tensorrt()
-        cuda = open_cuda()
+        trt, cuda, device = open_device()
         self.precision = precision
         self.imgsz = bundle.manifest.imgsz
         self.version = library_version(trt)
-        key = EngineKey.of(
-            bundle, cache_folder(source.cache), self.version, read_device(cuda), precision
-        )
+        key = EngineKey.of(bundle, cache_folder(source.cache), self.version, device, precision)
         plan, self._sidecar = read_engine(key)
         self._execution = Execution(
             trt, cuda, plan, self.imgsz, mend=key.mend, graph=self._sidecar.cuda_graph

@@ -23,11 +23,11 @@ from edge_bts.tensorrt.cache import (
     write_engine,
 )
 from edge_bts.tensorrt.compiling import Compiled, compile_onnx
-from edge_bts.tensorrt.cuda import Cuda, open_cuda
-from edge_bts.tensorrt.device import Device, read_device
+from edge_bts.tensorrt.cuda import Cuda
+from edge_bts.tensorrt.device import Device, free_mib, open_device
 from edge_bts.tensorrt.execution import Execution
 from edge_bts.tensorrt.inspector import count_layers
-from edge_bts.tensorrt.library import import_tensorrt, library_version
+from edge_bts.tensorrt.library import library_version
 from edge_bts.tensorrt.onnx_head import read_onnx_head
 from edge_bts.tensorrt.progress import Report
 
@@ -156,10 +156,8 @@ def prepare(request: BuildRequest) -> BuildPlan:
     precision = request.precision or bundle.manifest.precision
     name = file_for(bundle, "tensorrt", precision)
     onnx = bundle.read(name)
-    trt = import_tensorrt()
-    cuda = open_cuda()
-    device = read_device(cuda)
-    free = cuda.free_memory() >> 20
+    trt, cuda, device = open_device()
+    free = free_mib(cuda, device)
     plan = BuildPlan(
         request=request,
         bundle=bundle,

@@ -8,6 +8,7 @@ a plan without its own sidecar is no engine.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -223,13 +224,16 @@ def write_engine(key: EngineKey, plan: bytes, sidecar: Sidecar) -> None:
 def read_engine(key: EngineKey) -> tuple[bytes, Sidecar]:
     """Return plan and sidecar after the checks that need no TensorRT, in this order.
 
-    Both are there; the sidecar is one of ours and of this bundle; size and SHA-256 of the plan;
-    the plan's own tag and version; machine, compute capability, GPU and SM count.
+    Not everybody can write them; both are there; the sidecar is one of ours and of this bundle;
+    size and SHA-256 of the plan; the plan's own tag and version; machine, compute capability, GPU
+    and SM count.
 
     Raises:
         EnvironmentMismatchError: There is no engine, or it is of another TensorRT or device.
-        IntegrityError: Plan or sidecar is not what was written.
+        IntegrityError: Plan or sidecar is not what was written, or everybody could write them.
     """
+    for path in (key.plan.parent, key.plan, key.sidecar):
+        _refuse_open_to_all(path, key)
     sidecar = _read_sidecar(key)
     plan = _read(key.plan, sidecar.plan_size)
     if plan is None:
@@ -265,6 +269,19 @@ def check_files(key: EngineKey, plan: bytes, sidecar: Sidecar) -> None:
         raise EnvironmentMismatchError(
             f"Expected an engine built on this device, but {key.plan} was built for "
             f"{', '.join(different)}; {key.mend}."
+        )
+
+
+def _refuse_open_to_all(path: Path, key: EngineKey) -> None:
+    """A plan is native code: who can write it, and the sidecar with it, runs code here."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # that it is missing is said later
+    if os.name == "posix" and mode & stat.S_IWOTH:
+        raise IntegrityError(
+            f"Expected {path} to be writable by its owner alone, but everybody can write it: an "
+            f"engine is code that runs here; run `chmod o-w {path}`, then {key.mend[4:]}."
         )
 
 

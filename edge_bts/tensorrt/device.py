@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from edge_bts.errors import EnvironmentMismatchError
 from edge_bts.tensorrt import jetpack
-from edge_bts.tensorrt.cuda import Cuda
+from edge_bts.tensorrt.cuda import Cuda, open_cuda
+from edge_bts.tensorrt.library import import_tensorrt
 
-__all__ = ["Device", "read_device"]
+__all__ = ["Device", "free_mib", "open_device", "read_device"]
 
 
 class Device(BaseModel):
@@ -23,6 +27,7 @@ class Device(BaseModel):
         integrated: Whether CPU and GPU share one memory.
         cuda_driver: CUDA version that the driver supports.
         cuda_runtime: CUDA version of the Python package.
+        cuda_toolkit: Of the toolkit in ``/usr/local/cuda``.
         cuda_package: Package and version through which CUDA is called.
         machine: E.g. ``aarch64``.
         system: Operating system and kernel.
@@ -41,6 +46,7 @@ class Device(BaseModel):
     integrated: bool
     cuda_driver: str
     cuda_runtime: str
+    cuda_toolkit: str | None
     cuda_package: str
     machine: str
     system: str
@@ -65,6 +71,40 @@ class Device(BaseModel):
         ]
 
 
+def free_mib(cuda: Cuda, device: Device) -> int:
+    """Return the memory that a build can have, in MiB.
+
+    Where CPU and GPU share one memory, cudaMemGetInfo gives what the system calls free; what the
+    kernel can take back from cached files counts here too (CUDA for Tegra Application Note).
+    """
+    free = cuda.free_memory()
+    if device.integrated:
+        import psutil
+
+        free = max(free, psutil.virtual_memory().available)
+    return free >> 20
+
+
+def open_device() -> tuple[Any, Cuda, Device]:
+    """Import TensorRT, open the GPU and describe it.
+
+    Raises:
+        EnvironmentMismatchError: Something is missing; everything that is, is named at once.
+    """
+    faults: list[EnvironmentMismatchError] = []
+
+    def attempt(open_it: Callable[[], Any]) -> Any:
+        try:
+            return open_it()
+        except EnvironmentMismatchError as error:
+            faults.append(error)
+
+    trt, cuda = attempt(import_tensorrt), attempt(open_cuda)
+    if faults:
+        raise EnvironmentMismatchError(" ".join(map(str, faults)))
+    return trt, cuda, read_device(cuda)
+
+
 def read_device(cuda: Cuda) -> Device:
     """Describe the device that ``cuda`` opened and the machine around it."""
     gpu = cuda.gpu()
@@ -77,6 +117,7 @@ def read_device(cuda: Cuda) -> Device:
         integrated=gpu.integrated,
         cuda_driver=gpu.driver,
         cuda_runtime=gpu.runtime,
+        cuda_toolkit=jetpack.cuda_toolkit(),
         cuda_package=cuda.name,
         machine=platform.machine(),
         system=f"{platform.system()} {platform.release()}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
-__all__ = ["board", "jetpack", "l4t", "power_mode"]
+__all__ = ["board", "cuda_toolkit", "jetpack", "l4t", "power_mode"]
 
 UNKNOWN = "unknown"
 
@@ -53,6 +54,15 @@ def board(root: Path = Path("/")) -> str | None:
     except OSError:
         return None
     return text.strip("\0 \n") or None
+
+
+def cuda_toolkit(root: Path = Path("/")) -> str | None:
+    """Return the version of the toolkit in ``/usr/local/cuda``; None where it says none."""
+    try:
+        found = json.loads((root / "usr/local/cuda/version.json").read_bytes())["cuda"]["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(found)
 
 
 def power_mode() -> str | None:

@@ -75,3 +75,18 @@ def test_a_misspelt_setting_is_refused(invoke: Any, workshop: Any, tmp_path: Pat
             str(workshop.checkpoint), "--fp32", "-o", str(tmp_path / "a.ebts"),
             "--set", "export.qat.epoch=1",
         )  # fmt: skip
+
+
+def test_engine_is_built_after_the_bundle(
+    invoke: Any, workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--engine goes on with the bundle that was written; without it nothing is built."""
+    from edge_bts.export import pipeline
+
+    done: list[str] = []
+    monkeypatch.setattr(pipeline, "export", lambda *_, **__: done.append("export"))
+    monkeypatch.setattr(_export, "_build_engine", lambda bundle: done.append(bundle.name))
+    arguments = (str(workshop.checkpoint), "--fp32", "-o", str(tmp_path / "a.ebts"))
+    invoke(*arguments)
+    invoke(*arguments, "--engine")
+    assert done == ["export", "export", "a.ebts"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import types
 from pathlib import Path
 from typing import Any
 
@@ -251,8 +252,12 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(build: Any, tmp_path: Pa
         build(cache=tmp_path / "file")
 
 
-def test_workspace_follows_free_memory(jetson: Machine, bundle: Any) -> None:
+def test_workspace_follows_free_memory(
+    jetson: Machine, bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A quarter of what is free where CPU and GPU share, half on a card; both capped."""
+    available = 0
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=available))
 
     def workspace(**gpu: int) -> int:
         for name, value in gpu.items():
@@ -261,6 +266,8 @@ def test_workspace_follows_free_memory(jetson: Machine, bundle: Any) -> None:
 
     assert workspace(free=2 << 30, integrated=1) == 512
     assert workspace(free=7 << 30, integrated=1) == 1024
+    available = 3 << 30  # with what the kernel would give back
+    assert workspace(free=1 << 30, integrated=1) == 768
     assert workspace(free=2 << 30, integrated=0) == 1024
     assert workspace(free=20 << 30, integrated=0) == 4096
 
@@ -281,7 +288,7 @@ def test_the_plan_says_what_and_why(machine: Machine, bundle: Any) -> None:
         ({"level": 6}, InputError, "--level 0 to 5"),
         ({"workspace_mib": 0}, InputError, "at least 1"),
         ({"precision": "fp16"}, InputError, "fp16"),
-        ({"workspace_mib": 9000}, EnvironmentMismatchError, "free memory"),
+        ({"workspace_mib": 1 << 30}, EnvironmentMismatchError, "free memory"),
     ],
 )
 @pytest.mark.usefixtures("jetson")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,13 @@ def test_an_unknown_serialisation_is_left_to_tensorrt(key: EngineKey) -> None:
     plan[4], plan[25] = 9, 77
     replace_plan(key, bytes(plan))
     read_engine(key)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize("which", ["plan", "sidecar", "folder"])
+def test_an_engine_that_everybody_can_write_is_refused(key: EngineKey, which: str) -> None:
+    """An engine is code: nobody but its owner may change it."""
+    path = {"plan": key.plan, "sidecar": key.sidecar, "folder": key.plan.parent}[which]
+    path.chmod(path.stat().st_mode | 0o002)
+    with pytest.raises(IntegrityError, match="everybody can write it"):
+        read_engine(key)

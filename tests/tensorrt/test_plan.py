@@ -99,6 +99,17 @@ def test_jetpack_comes_from_a_table(line: str, l4t: str, name: str, tmp_path: Pa
     assert jetpack.jetpack(l4t) == name
 
 
+def test_the_toolkit_says_its_version(tmp_path: Path) -> None:
+    """In version.json; other content is None, not a guess."""
+    path = tmp_path / "usr/local/cuda/version.json"
+    assert jetpack.cuda_toolkit(tmp_path) is None
+    path.parent.mkdir(parents=True)
+    path.write_text('{"cuda": {"name": "CUDA SDK", "version": "12.6.68"}}')
+    assert jetpack.cuda_toolkit(tmp_path) == "12.6.68"
+    path.write_text('{"cuda": 12}')
+    assert jetpack.cuda_toolkit(tmp_path) is None
+
+
 def test_a_desktop_is_no_jetson(tmp_path: Path) -> None:
     """No file, no L4T; no device tree, no board."""
     assert jetpack.l4t(tmp_path) is None
