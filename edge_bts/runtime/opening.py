@@ -123,7 +123,11 @@ def _engine(
 def _mention_engine(bundle: Bundle, cache: Path | None, notes: list[str]) -> None:
     from edge_bts.tensorrt.cache import cache_folder, has_engine
 
-    if has_engine(bundle, cache_folder(cache)):
+    try:
+        found = has_engine(bundle, cache_folder(cache))
+    except EnvironmentMismatchError:
+        return  # no cache folder, so no engine in it
+    if found:
         notes.append("a TensorRT engine of this bundle is in the cache; --backend tensorrt runs it")
 
 

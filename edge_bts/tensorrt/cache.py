@@ -194,13 +194,24 @@ def cache_folder(given: Path | None = None) -> Path:
 
     The user's cache folder is ``$XDG_CACHE_HOME`` where that is an absolute path (the XDG
     specification ignores others), else ``~/.cache``.
+
+    Raises:
+        EnvironmentMismatchError: The user has no home folder, and none is named.
     """
     if given is not None:
         return given
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen)
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "edge-bts"
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            raise EnvironmentMismatchError(
+                "Expected a folder for engines, but this user has no home folder; pass --cache DIR "
+                f"or set {CACHE_VARIABLE}."
+            ) from None
+    return base / "edge-bts"
 
 
 def has_engine(bundle: Bundle, folder: Path) -> bool:

@@ -287,7 +287,9 @@ class _Behaviour:
         if self._fails("ICudaEngine.create_execution_context"):
             self._log(made._fake_logger, "ERROR", "out of memory")
             return None
-        return self._new("IExecutionContext", addresses={}, logger=made._fake_logger)
+        return self._new(
+            "IExecutionContext", addresses={}, logger=made._fake_logger, state={"warm": False}
+        )
 
     def ICudaEngine_create_engine_inspector(self, made: Any) -> Any:
         return self._new("EngineInspector")
@@ -306,11 +308,13 @@ class _Behaviour:
         runtime = self.world.runtime
         assert stream_handle, "the default stream costs a synchronisation"
         capturing = stream_handle in runtime.capturing
+        cold = capturing and not made._fake_state["warm"]  # what the first run sets up
         if self._fails("IExecutionContext.execute_async_v3") or (
-            capturing and self._fails("capture")
+            cold or (capturing and self._fails("capture"))
         ):
             self._log(made._fake_logger, "ERROR", "not permitted when stream is capturing")
             return False
+        made._fake_state["warm"] = True
         runtime.enqueue(stream_handle, lambda: self._compute(made))
         return True
 

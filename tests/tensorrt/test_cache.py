@@ -61,6 +61,13 @@ def test_the_folder_is_given_or_named_or_the_users(
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_folder() == Path.home() / ".cache" / "edge-bts"
 
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(EnvironmentMismatchError, match="EDGE_BTS_CACHE"):
+        cache_folder()
+
 
 def remove_sidecar(key: EngineKey) -> None:
     """Leave the plan alone."""
