@@ -104,12 +104,10 @@ def export(
 
 def _build_engine(bundle: Path) -> None:
     from edge_bts.cli._build import build_and_show
-    from edge_bts.errors import EnvironmentMismatchError
+    from edge_bts.errors import EdgeBtsError
     from edge_bts.tensorrt.build import BuildRequest
 
     try:
         build_and_show(BuildRequest(bundle=bundle))
-    except EnvironmentMismatchError as error:
-        raise EnvironmentMismatchError(
-            f"{bundle} is written, but has no engine: {error}"
-        ) from error
+    except EdgeBtsError as error:
+        raise type(error)(f"{bundle} is written, but has no engine: {error}") from error

@@ -40,7 +40,7 @@ class Execution:
         self._trt, self._cuda, self._mend = trt, cuda, mend
         self.graph = False
         self.notes: list[str] = []
-        # TensorRT's objects go in reverse order: logger, runtime, engine, context.
+        # Each must outlive the next: logger, runtime, engine, context.
         self._logger = make_logger(trt)
         self._runtime = make_runtime(trt, self._logger)
         self._context: Any = None
@@ -87,6 +87,8 @@ class Execution:
 
     def close(self) -> None:
         """Give back what was taken on the GPU; not usable afterwards."""
+        for array in ("_host_in", "_host_out"):  # over memory that will be gone
+            self.__dict__.pop(array, None)
         self._cuda.close()
         self._launch = self._context = self._engine = self._runtime = None
 

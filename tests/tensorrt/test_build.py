@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_device import Machine, Phases
 
@@ -161,6 +162,17 @@ def test_wrong_answers_are_never_written(machine: Machine, build: Any) -> None:
     assert files_of(machine) == []
 
 
+def test_wrong_probability_behind_a_right_mask_is_found(jetson: Machine, build: Any) -> None:
+    """The mask alone would not show it: every pixel stays on its side of the threshold."""
+
+    def sharper(image: np.ndarray) -> np.ndarray:
+        return (image >= 0).astype(np.float32)
+
+    jetson.world.network = sharper
+    with pytest.raises(AccuracyGateError, match=r"0\.00% off"):
+        build()
+
+
 def test_no_number_is_a_wrong_answer(jetson: Machine, build: Any) -> None:
     """NaN does not slip through the comparison."""
     jetson.world.network = lambda image: image * float("nan")
@@ -200,11 +212,15 @@ def test_an_interrupt_ends_the_build(machine: Machine, build: Any) -> None:
     """Ctrl-C inside a callback does not pass through TensorRT, and leaves nothing."""
 
     class Interrupted(Phases):
-        def step(self, *_: Any) -> None:
+        def step(self, *told: Any) -> None:
+            self.told.append(told)
             raise KeyboardInterrupt
 
+    phases = Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        build(Interrupted())
+        build(phases)
+    assert phases.told.count(("Tactics", 0)) == 1
+    assert ("Tactics", 1) not in phases.told  # TensorRT was told to stop
     assert files_of(machine) == []
 
 
