@@ -51,7 +51,7 @@ class Tolerance(BaseModel):
     pixels: _Share
 
     def keeps(self, mean_abs: float, pixels: float) -> bool:
-        """Say whether a :func:`difference` is within the tolerance; NaN never is."""
+        """Say whether a :func:`difference` is within the tolerance."""
         return mean_abs <= self.mean_abs and pixels <= self.pixels
 
 
@@ -109,8 +109,12 @@ def read_golden(content: bytes, imgsz: int) -> GoldenFrames:
 def difference(
     came: NDArray[np.float32], expected: NDArray[np.float32], threshold: float
 ) -> tuple[float, float]:
-    """Return how far two probabilities (S, S) are apart, in the terms of :class:`Tolerance`."""
-    mean_abs = float(np.abs(came - expected).mean(dtype=np.float64))
+    """Return how far two probabilities (S, S) are apart, in the terms of :class:`Tolerance`.
+
+    What is not a finite number differs by 1, as far as probability can be.
+    """
+    apart = np.nan_to_num(np.abs(came - expected), nan=1.0, posinf=1.0)
+    mean_abs = float(apart.mean(dtype=np.float64))
     masks = [geometry.threshold(probability, threshold) for probability in (came, expected)]
     return mean_abs, float((masks[0] != masks[1]).mean())
 

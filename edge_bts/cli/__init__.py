@@ -29,6 +29,7 @@ _COMMANDS = (
     "export",
     "key",
     "sign",
+    "build",
     "inspect",
     "verify",
     "run",

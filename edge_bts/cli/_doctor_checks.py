@@ -37,7 +37,7 @@ class Check:
 
 def run_checks() -> list[Check]:
     """Look at everything; no check raises."""
-    return [*_system(), *_base(), _geometry(), *_backends(), *_extras()]
+    return [*_system(), *_base(), _geometry(), *_backends(), *_tensorrt(), *_extras()]
 
 
 def _system() -> Iterator[Check]:
@@ -165,6 +165,37 @@ def _onnxruntime() -> Check:
     except Exception as error:
         return Check("backend", "onnxruntime", "note", f"does not load: {error}")
     return Check("backend", "onnxruntime", "ok", f"{onnxruntime.__version__}, {providers}")
+
+
+def _tensorrt() -> Iterator[Check]:
+    """What `edge-bts build` needs; none of it is needed to run on the CPU."""
+    from edge_bts.errors import EnvironmentMismatchError
+    from edge_bts.tensorrt import jetpack
+    from edge_bts.tensorrt.cuda import open_cuda
+    from edge_bts.tensorrt.library import import_tensorrt, library_version
+
+    if (version := jetpack.l4t()) is not None:
+        mode = jetpack.power_mode() or "unknown"
+        detail = f"{jetpack.jetpack(version)} (L4T {version}), power mode {mode}"
+        yield Check("tensorrt", "JetPack", "ok", detail)
+    try:
+        found = library_version(import_tensorrt())
+    except EnvironmentMismatchError as error:
+        yield Check("tensorrt", "TensorRT", "note", str(error))
+    else:
+        yield Check("tensorrt", "TensorRT", "ok", found)
+    try:
+        cuda = open_cuda()
+        gpu = cuda.gpu()
+    except EnvironmentMismatchError as error:
+        yield Check("tensorrt", "CUDA", "note", str(error))
+    else:
+        capability = "{}.{}".format(*gpu.compute_capability)
+        detail = (
+            f"{gpu.name}, compute capability {capability}, {gpu.sm_count} SMs, driver for CUDA "
+            f"{gpu.driver}, {cuda.name} with CUDA {gpu.runtime}"
+        )
+        yield Check("tensorrt", "CUDA", "ok", detail)
 
 
 def _extras() -> Iterator[Check]:

@@ -62,7 +62,7 @@ def evaluate(
         int, typer.Option(min=0, help="Pixels up to which a find on a normal is forgiven.")
     ] = 0,
     backend: Annotated[
-        str, typer.Option(help="Of a bundle: auto, openvino or onnxruntime.")
+        str, typer.Option(help="Of a bundle: auto, openvino, onnxruntime, tensorrt.")
     ] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="Of a bundle: int8, fp16 or fp32, as far as it holds it.")

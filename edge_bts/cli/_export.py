@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_bts.cli import _options as opt
 
-_PRECISIONS = ("fp32", "fp16", "int8")
+if TYPE_CHECKING:
+    from edge_bts.bundle import Bundle
 
 
 def register(app: typer.Typer) -> None:
@@ -52,13 +53,16 @@ def export(
     set_: opt.Overrides = None,
     seed: opt.Seed = None,
     device: opt.Device = None,
+    engine: Annotated[
+        bool, typer.Option("--engine", help="Then build its TensorRT engine for this machine.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle at --output.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check, print the plan, stop.")
     ] = False,
 ) -> None:
     """Fold, quantize, fine-tune and convert a student into a bundle NAME.ebts."""
-    chosen = _precision(precision, {"int8": int8, "fp16": fp16, "fp32": fp32})
+    chosen = opt.one_precision(precision, {"int8": int8, "fp16": fp16, "fp32": fp32})
 
     from edge_bts.cli._process import keep_freed_memory, need_extra
 
@@ -100,21 +104,17 @@ def export(
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 120  # a log file takes the whole table
-    pipeline.export(request, say=console.print)
+    bundle = pipeline.export(request, say=console.print)
+    if engine:
+        _build_engine(bundle)
 
 
-def _precision(precision: str | None, flags: dict[str, bool]) -> str | None:
-    """Return the one precision that was asked for, or None."""
-    from edge_bts.errors import InputError
+def _build_engine(bundle: Bundle) -> None:
+    from edge_bts.cli._build import build_and_show
+    from edge_bts.errors import EdgeBtsError
+    from edge_bts.tensorrt.build import BuildRequest
 
-    if precision is not None and precision not in _PRECISIONS:
-        raise InputError(f"Expected --precision {', '.join(_PRECISIONS)}, but got {precision!r}.")
-    given = {value: f"--{value}" for value, is_set in flags.items() if is_set}
-    if precision is not None and precision not in given:
-        given[precision] = f"--precision {precision}"
-    if len(given) > 1:
-        raise InputError(
-            f"Expected one precision, but got {' and '.join(given.values())}; "
-            "make one bundle for each."
-        )
-    return next(iter(given), None)
+    try:
+        build_and_show(BuildRequest(bundle=bundle))
+    except EdgeBtsError as error:
+        raise type(error)(f"{bundle.path} is written, but has no engine: {error}") from error

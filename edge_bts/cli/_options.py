@@ -11,6 +11,7 @@ import typer
 __all__ = [
     "AllowUnsigned",
     "Batch",
+    "Cache",
     "Config",
     "Data",
     "Device",
@@ -28,7 +29,10 @@ __all__ = [
     "Start",
     "Trust",
     "evenly",
+    "one_precision",
 ]
+
+_PRECISIONS = ("fp32", "fp16", "int8")
 
 T = TypeVar("T")
 
@@ -73,9 +77,38 @@ AllowUnsigned = Annotated[
         "--allow-unsigned", help="Open a bundle that no trusted key signed; hashes are checked."
     ),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder of engines; default $EDGE_BTS_CACHE, else the user's."),
+]
 
 
 def evenly(items: Sequence[T], limit: int) -> list[T]:
     """Return ``limit`` of the items, evenly drawn, or all if they are fewer."""
     count = min(limit, len(items))
     return [items[index * len(items) // count] for index in range(count)]
+
+
+def one_precision(precision: str | None, flags: dict[str, bool]) -> str | None:
+    """Return the one precision that was asked for, or None.
+
+    Args:
+        precision: Of ``--precision``.
+        flags: Whether ``--int8`` and its like were given, by precision.
+
+    Raises:
+        InputError: An unknown one, or two different ones.
+    """
+    from edge_bts.errors import InputError
+
+    if precision is not None and precision not in _PRECISIONS:
+        raise InputError(f"Expected --precision {', '.join(_PRECISIONS)}, but got {precision!r}.")
+    given = {value: f"--{value}" for value, is_set in flags.items() if is_set}
+    if precision is not None and precision not in given:
+        given[precision] = f"--precision {precision}"
+    if len(given) > 1:
+        raise InputError(
+            f"Expected one precision, but got {' and '.join(given.values())}; "
+            "run the command once for each."
+        )
+    return next(iter(given), None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from edge_bts.cli import _options as opt
 
 if TYPE_CHECKING:
+    from edge_bts.runtime.backend import BackendName
     from edge_bts.runtime.inputs import Input
     from edge_bts.runtime.measurements import RunRecord
     from edge_bts.runtime.segmenter import Segmenter
@@ -29,12 +30,13 @@ def run(
         Path, typer.Option("--output", "-o", help="Folder to make; appears when all is done.")
     ],
     backend: Annotated[
-        str, typer.Option(help="auto, openvino or onnxruntime; torch for a checkpoint.")
+        str, typer.Option(help="auto, openvino, onnxruntime, tensorrt; torch for a checkpoint.")
     ] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="int8, fp16 or fp32, as far as the bundle holds it.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads inside one inference.")] = None,
+    cache: opt.Cache = None,
     threshold: Annotated[
         float | None, typer.Option(help="Probability of lesion from which a pixel counts.")
     ] = None,
@@ -66,7 +68,7 @@ def run(
     sources = list_inputs(inputs)
     check_output(output, sources, force)
     believed = find_trust(trust or (), allow_unsigned=allow_unsigned)
-    segmenter = _open(bundle, backend, precision, threads, believed)
+    segmenter = _open(bundle, backend, precision, threads, believed, cache)
     segmenter = dataclasses.replace(
         segmenter,
         threshold=segmenter.threshold if threshold is None else threshold,
@@ -105,6 +107,7 @@ def _open(
     precision: str | None,
     threads: int | None,
     trust: Trust,
+    cache: Path | None,
 ) -> Segmenter:
     from edge_bts.errors import InputError
     from edge_bts.runtime import BACKENDS, open_bundle, open_checkpoint
@@ -122,9 +125,10 @@ def _open(
     return open_bundle(
         path,
         trust=trust,
-        backend=backend,  # type: ignore[arg-type]
+        backend=cast("BackendName | Literal['auto']", backend),
         precision=precision,
         threads=threads,
+        cache=cache,
     )
 
 

@@ -19,7 +19,7 @@ __all__ = [
     "open_backend",
 ]
 
-BackendName = Literal["openvino", "onnxruntime", "torch"]
+BackendName = Literal["openvino", "onnxruntime", "tensorrt", "torch"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
 IrBytes = tuple[bytes, bytes]
@@ -79,14 +79,18 @@ def open_backend(
     Args:
         kind: Which library runs it.
         source: For ``onnxruntime`` an ONNX file or its bytes; for ``openvino`` an IR (path of the
-            ``.xml``, or the pair of bytes) or a float ONNX (path or bytes); for ``torch`` a module
-            that returns logits.
+            ``.xml``, or the pair of bytes) or a float ONNX (path or bytes); for ``tensorrt`` an
+            :class:`~edge_bts.runtime._tensorrt.EngineSource`; for ``torch`` a module that returns
+            logits.
         precision: What ``source`` holds; it is stated, not changed.
-        threads: Threads inside one inference; None leaves it to the library.
+        threads: Threads inside one inference; None leaves it to the library. TensorRT takes None.
 
     Raises:
         InputError: Unknown backend, unreadable source, or a graph of another signature.
-        EnvironmentMismatchError: The library is not installed.
+        EnvironmentMismatchError: The library is not installed; for ``tensorrt`` also: there is no
+            engine for this device.
+        IntegrityError: ``tensorrt``: the engine is not the file that was built.
+        AccuracyGateError: ``tensorrt``: the engine does not answer a golden frame.
     """
     if threads is not None and threads < 1:
         raise InputError(f"Expected at least 1 thread, but got {threads}; pass a number from 1.")
@@ -98,6 +102,10 @@ def open_backend(
         from edge_bts.runtime._onnxruntime import OnnxRuntimeBackend
 
         return OnnxRuntimeBackend(source, precision=precision, threads=threads)
+    if kind == "tensorrt":
+        from edge_bts.runtime._tensorrt import TensorRtBackend
+
+        return TensorRtBackend(source, precision=precision, threads=threads)
     if kind == "torch":
         from edge_bts.runtime._torch import TorchBackend
 

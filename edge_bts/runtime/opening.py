@@ -37,6 +37,7 @@ def open_bundle(
     backend: BackendName | Literal["auto"] = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    cache: Path | None = None,
     self_test: bool = True,
 ) -> Segmenter:
     """Open the network of a bundle.
@@ -46,18 +47,22 @@ def open_bundle(
         trust: Whose bundles are opened; None is :func:`edge_bts.signing.find_trust`. What it
             allows besides is said in the segmenter's ``notes``.
         backend: ``auto`` is OpenVINO, or ONNX Runtime where OpenVINO is not installed; that is
-            then said in the ``notes``.
+            then said in the ``notes``. It is never TensorRT: what lies in a cache folder does not
+            change what a command runs; that an engine is there is a note.
         precision: ``int8``, ``fp16`` or ``fp32``; None is the bundle's own.
         threads: Threads inside one inference; None leaves it to the library.
+        cache: Folder of engines, for ``tensorrt``; None: ``$EDGE_BTS_CACHE``, else the user's.
         self_test: Run one golden frame and compare. The frames are for the bundle's own precision;
-            where there are none for what is opened, the ``notes`` say so.
+            where there are none for what is opened, the ``notes`` say so. An engine of TensorRT
+            is always tested.
 
     Raises:
         InputError: No bundle, or it does not hold that precision for that backend.
         IntegrityError: The signature is missing, wrong or by an unknown key, a file is not what
             the manifest says, or a model reaches beyond its own bytes.
         EnvironmentMismatchError: The backend is not installed (with ``auto``, none is) or too old,
-            or it does not reproduce the golden frame.
+            it does not reproduce the golden frame, or no engine was built here.
+        AccuracyGateError: The engine does not answer a golden frame.
     """
     from edge_bts.bundle import open_bundle_folder
 
@@ -66,6 +71,7 @@ def open_bundle(
         backend=backend,
         precision=precision,
         threads=threads,
+        cache=cache,
         self_test=self_test,
     )
 
@@ -76,6 +82,7 @@ def open_network(
     backend: BackendName | Literal["auto"] = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    cache: Path | None = None,
     self_test: bool = True,
 ) -> Segmenter:
     """Open the network of a bundle whose folder is open; as :func:`open_bundle`."""
@@ -84,9 +91,12 @@ def open_network(
     notes = [bundle.maker.doubt] if bundle.maker.doubt else []
     if backend == "auto":
         opened = _auto(bundle, wanted, threads, notes)
+        _mention_engine(bundle, cache, notes)
+    elif backend == "tensorrt":
+        opened = _engine(bundle, wanted, threads, cache, notes)
     else:
         opened = _open(bundle, backend, wanted, threads)
-    if self_test:
+    if self_test and backend != "tensorrt":  # which has passed its own
         _self_test(bundle, opened, notes)
     return Segmenter(
         opened,
@@ -141,6 +151,28 @@ def _auto(bundle: Bundle, precision: str, threads: int | None, notes: list[str])
         return opened
 
 
+def _engine(
+    bundle: Bundle, precision: str, threads: int | None, cache: Path | None, notes: list[str]
+) -> Backend:
+    from edge_bts.runtime._tensorrt import EngineSource, TensorRtBackend
+
+    file_for(bundle, "tensorrt", precision)  # refuses a precision that no build could have made
+    opened = TensorRtBackend(EngineSource(bundle, cache), precision=precision, threads=threads)
+    notes += opened.notes
+    return opened
+
+
+def _mention_engine(bundle: Bundle, cache: Path | None, notes: list[str]) -> None:
+    from edge_bts.tensorrt.cache import cache_folder, has_engine
+
+    try:
+        found = has_engine(bundle, cache_folder(cache))
+    except EnvironmentMismatchError:
+        return  # no cache folder, so no engine in it
+    if found:
+        notes.append("a TensorRT engine of this bundle is in the cache; --backend tensorrt runs it")
+
+
 def _open(bundle: Bundle, kind: BackendName, precision: str, threads: int | None) -> Backend:
     name = file_for(bundle, kind, precision)
     bundle.manifest.check_runtime(kind, library_version(kind))
@@ -191,8 +223,8 @@ def file_for(bundle: Bundle, kind: BackendName, precision: str) -> str:
     """
     if kind == "torch":
         raise InputError(
-            "Expected the backend openvino or onnxruntime for a bundle, which holds no PyTorch "
-            "weights; give the checkpoint instead to run it in torch."
+            "Expected the backend openvino, onnxruntime or tensorrt for a bundle, which holds no "
+            "PyTorch weights; give the checkpoint instead to run it in torch."
         )
     own, models = bundle.manifest.precision, bundle.manifest.models
     if precision == own and kind in models:

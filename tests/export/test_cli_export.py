@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edge_bts.cli import _export
+from edge_bts.cli import _export, _options
 from edge_bts.errors import InputError
 from edge_bts.signing import load_signing_key, new_key
 
@@ -49,8 +49,8 @@ def test_conflicting_precisions_are_both_named(
 
 def test_two_spellings_of_one_precision_are_fine() -> None:
     """--int8 with --precision int8 asks for one thing twice."""
-    assert _export._precision("int8", {"int8": True, "fp16": False}) == "int8"
-    assert _export._precision(None, {"int8": False}) is None
+    assert _options.one_precision("int8", {"int8": True, "fp16": False}) == "int8"
+    assert _options.one_precision(None, {"int8": False}) is None
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(
@@ -85,3 +85,18 @@ def test_a_misspelt_setting_is_refused(invoke: Any, workshop: Any, tmp_path: Pat
             str(workshop.checkpoint), "--fp32", "-o", str(tmp_path / "a.ebts"),
             "--set", "export.qat.epoch=1",
         )  # fmt: skip
+
+
+def test_engine_is_built_after_the_bundle(
+    invoke: Any, workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--engine goes on with the bundle that was written; without it nothing is built."""
+    from edge_bts.export import pipeline
+
+    done: list[str] = []
+    monkeypatch.setattr(pipeline, "export", lambda *_, **__: done.append("export"))
+    monkeypatch.setattr(_export, "_build_engine", lambda bundle: done.append(bundle.name))
+    arguments = (str(workshop.checkpoint), "--fp32", "-o", str(tmp_path / "a.ebts"))
+    invoke(*arguments)
+    invoke(*arguments, "--engine")
+    assert done == ["export", "export", "a.ebts"]
