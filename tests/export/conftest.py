@@ -81,7 +81,11 @@ def request_int8(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -
     from edge_bts.export.settings import ExportSettings
 
     settings = ExportSettings.model_validate(
-        {"qat": {"epochs": 1, "batch": 8}, "quantize": {"calibration_images": 6}}
+        {
+            "qat": {"epochs": 1, "batch": 8},
+            "quantize": {"calibration_images": 6},
+            "gates": {"min_images": 2, "cine_loops": 1, "cine_frames": 4},
+        }
     )
     output = tmp_path_factory.mktemp("bundles") / "discs.ebts"
     return Request(workshop.checkpoint, output, settings, data=workshop.data)

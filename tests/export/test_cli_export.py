@@ -62,6 +62,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
         "--set", "export.opset=20", "-o", str(tmp_path / "a.ebts"),
     )  # fmt: skip
     assert "fine-tune 2 epochs" in output
+    assert "gates of accuracy on 2 images of discs, val part" in output
     assert "ranges from 5 training images" in output
     assert "opset 20" in output
     assert output.count('"seed": 9') == 2
