@@ -77,8 +77,8 @@ class GateSettings(Settings):
     missed_lesions: float = Field(0.02, ge=0)  # share of the lesions found by the reference
     false_masks: float = Field(0.1, ge=0)  # rise of the share of normals with a find
     hd95: float = Field(0.005, ge=0)  # mean rise, in diagonals of the image
-    area: float = Field(0.02, ge=0)  # mean rise of |error| / true area
-    area_mm2: float = Field(2.0, ge=0)
+    area: float = Field(0.05, ge=0)  # mean rise of |error| / true area
+    area_mm2: float = Field(5.0, ge=0)
     longest_diameter: float = Field(0.02, ge=0)  # mean rise of |error| / true diameter
     longest_diameter_mm: float = Field(0.3, ge=0)
     flicker: float = Field(0.02, ge=0)  # mean rise of 1 - Dice of two frames in a row
@@ -332,11 +332,12 @@ def threshold_shift(chosen: tuple[float, float] | None, limits: GateSettings) ->
     """Judge how far apart the thresholds lie that were chosen on the same validation images.
 
     Args:
-        chosen: That of the float model and that of the deployed one; None: it was not chosen again.
+        chosen: That of the float model and that of the deployed one; None: the thresholds were not
+            chosen again.
         limits: Of each gate.
     """
     if chosen is None:
-        reason = "the thresholds are those of the float model"
+        reason = "the thresholds were not chosen again for both models"
         return _verdict("threshold_shift", limits, False, math.nan, None, reason)
     return _verdict("threshold_shift", limits, False, abs(chosen[1] - chosen[0]), None, "")
 
@@ -432,18 +433,19 @@ def gate_bundle(
         )
     try:
         report = json.loads(bundle.read("report.json"))
-        own = {name: report[name]["checkpoint"] for name in ("threshold", "presence_threshold")}
-    except (ValueError, KeyError, TypeError):
+        points = report.get("operating_points")
+        names = ("threshold", "presence_threshold")
+        own = points["float"] if points else {name: report[name]["checkpoint"] for name in names}
+        chosen = (points["float"]["threshold"], points["tuned"]["threshold"]) if points else None
+        cuts = [float(own[name]) for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             f"Expected report.json of {path} to tell the thresholds of the float model, but it "
             "does not; export the bundle again."
         ) from None
     backend, threads = deployed.backend.name, deployed.backend.threads
     reference = open_bundle(path, backend=backend, precision="fp32", threads=threads)
-    reference.threshold = own["threshold"]
-    reference.presence_threshold = own["presence_threshold"]
-    points = report.get("operating_points", {})
-    chosen = (points["float"]["threshold"], points["tuned"]["threshold"]) if points else None
+    reference.threshold, reference.presence_threshold = cuts
     return run_gates(
         reference,
         deployed,

@@ -163,9 +163,11 @@ def _judge(
         square = {"imgsz": checkpoint.imgsz, "mean": checkpoint.mean, "std": checkpoint.std}
         return Segmenter(backend, **square, **own)  # type: ignore[arg-type]
 
-    reference = opened(made.files[REFERENCE], "fp32", _cuts(checkpoint))
-    deployed = opened(ir, settings.precision, cuts)
     points = report["operating_points"]
+    # Both thresholds by one rule on one set of images, whatever chose those of the checkpoint.
+    own = points["float"] if points else _cuts(checkpoint)
+    reference = opened(made.files[REFERENCE], "fp32", {name: own[name] for name in cuts})
+    deployed = opened(ir, settings.precision, cuts)
     say(f"Gates on {prepared.where}.")
     verdicts = run_gates(
         reference,

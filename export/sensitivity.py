@@ -8,6 +8,7 @@ checkpoint's threshold, without the presence threshold; times are of OpenVINO wi
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -351,12 +352,12 @@ def draw_sensitivity(found: Sensitivity, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for group in found.groups:
         lost, back = found.lost(group.only), found.recovered(group)
-        _point(left, group.name, 1 - group.only.time.median, lost)
-        _point(right, group.name, group.all_but.time.median - 1, back)
+        _point(left, 1 - group.only.time.median, lost)
+        _point(right, group.all_but.time.median - 1, back)
     left.set(
         title="The group alone in INT8, against float",
         xlabel="time saved, %",
@@ -370,20 +371,56 @@ def draw_sensitivity(found: Sensitivity, path: Path) -> None:
     for axes in (left, right):
         axes.axhline(0, color="0.4", linewidth=1, zorder=0)
         axes.axvline(0, color="0.4", linewidth=1, zorder=0)
+        axes.margins(x=0.14, y=0.08)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(
-        f"{len(found.images)} validation images; bars: 95 % intervals; OpenVINO, one thread",
+        f"{len(found.images)} validation images; bars: 95 % intervals, red: above 0; OpenVINO, "
+        "one thread",
         fontsize=10,
     )
+    canvas.draw()  # places the axes, so that labels can be placed in them
+    names = [group.name for group in found.groups]
+    for axes in (left, right):
+        _label(axes, names)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
-def _point(axes: Axes, name: str, gain: float, change: Difference) -> None:
-    colour = "#d1495b" if change.lower_bound > 0 else "#8a8f98"
+def _point(axes: Axes, gain: float, change: Difference) -> None:
+    colour = "#d1495b" if change.lower_bound > 0 else "#5b6470"
     x, y = 100 * gain, 100 * change.mean
     if np.isfinite(change.low):
-        axes.plot([x, x], [100 * change.low, 100 * change.high], color=colour, linewidth=1.2)
-    axes.plot(x, y, "o", color=colour, markersize=6)
-    axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8, color="0.2")
+        ends = [100 * change.low, 100 * change.high]
+        axes.plot([x, x], ends, color=colour, alpha=0.35, linewidth=2, gid="bar")
+    axes.plot(x, y, "o", color=colour, markersize=6, gid="point")
+
+
+def _label(axes: Axes, names: Sequence[str]) -> None:
+    """Write the names beside the points, each where it lies on no other label or point."""
+    from matplotlib.text import Text
+
+    points = [line for line in axes.lines if line.get_gid() == "point"]
+    taken = [line.get_window_extent() for line in points]
+    for name, line in zip(names, points, strict=True):
+        for distance, side, down in itertools.product((7, 20, 33, 46), (1, -1), (-1, 0, 1)):
+            text = axes.annotate(
+                name,
+                (float(line.get_xdata()[0]), float(line.get_ydata()[0])),  # type: ignore[index, arg-type]
+                xytext=(7 * side, down * distance),
+                textcoords="offset points",
+                ha="left" if side > 0 else "right",
+                va="center",
+                fontsize=8,
+                color="0.15",
+                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6},
+            )
+            text.set_in_layout(False)  # or the axes would move under the labels
+            text.get_window_extent()  # finds the place
+            box = Text.get_window_extent(text)  # of the words alone, without their line
+            if not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:
+            continue  # more names than room: the table has them all
+        taken.append(box)

@@ -84,7 +84,16 @@ def request_int8(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -
         {
             "qat": {"epochs": 1, "batch": 8},
             "quantize": {"calibration_images": 6},
-            "gates": {"min_images": 2, "cine_loops": 1, "cine_frames": 4},
+            # Two validation images: their measures of size say nothing.
+            "gates": {
+                "min_images": 2,
+                "cine_loops": 1,
+                "cine_frames": 4,
+                "area": 1.0,
+                "longest_diameter": 1.0,
+                "hd95": 1.0,
+                "threshold_shift": 1.0,
+            },
         }
     )
     output = tmp_path_factory.mktemp("bundles") / "discs.ebts"

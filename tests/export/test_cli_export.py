@@ -76,3 +76,39 @@ def test_a_misspelt_setting_is_refused(invoke: Any, workshop: Any, tmp_path: Pat
             str(workshop.checkpoint), "--fp32", "-o", str(tmp_path / "a.ebts"),
             "--set", "export.qat.epoch=1",
         )  # fmt: skip
+
+
+def test_ptq_is_no_fine_tune(invoke: Any, workshop: Any, tmp_path: Path) -> None:
+    """--ptq is a spelling of --qat-epochs 0; other epochs, or teachers, contradict it."""
+    asked = [str(workshop.checkpoint), "--int8", "--data", str(workshop.data), "--dry-run"]
+    asked += ["-o", str(tmp_path / "a.ebts"), "--ptq"]
+    output = invoke(*asked)
+    assert "fine-tune" not in output
+    assert '"epochs": 0' in output
+    assert output == invoke(*asked[:-1], "--qat-epochs", "0")
+    with pytest.raises(InputError, match="--ptq and --qat-epochs 3"):
+        invoke(*asked, "--qat-epochs", "3")
+    teacher = str(workshop.checkpoint)
+    with pytest.raises(InputError, match="--ptq"):
+        invoke(*asked, "--teachers", teacher, teacher)
+
+
+def test_gates_can_be_judged_on_the_test_part(invoke: Any, workshop: Any, tmp_path: Path) -> None:
+    """--gate-on test names that part in the plan; another word is refused."""
+    asked = [str(workshop.checkpoint), "--fp16", "--data", str(workshop.data), "--dry-run"]
+    asked += ["-o", str(tmp_path / "a.ebts"), "--latency-gate", "--gate-on"]
+    output = invoke(*asked, "test")
+    assert "gates of accuracy on 5 images of discs, test part, and of latency" in output
+    with pytest.raises(InputError, match=r"gates\.on"):
+        invoke(*asked, "train")
+
+
+def test_sensitivity_makes_no_bundle(invoke: Any, workshop: Any, tmp_path: Path) -> None:
+    """Its output is JSON, of INT8 alone."""
+    asked = [str(workshop.checkpoint), "--data", str(workshop.data), "--sensitivity", "-o"]
+    with pytest.raises(InputError, match=r"NAME\.json"):
+        invoke(*asked, str(tmp_path / "a.ebts"))
+    with pytest.raises(InputError, match="--int8"):
+        invoke(*asked, str(tmp_path / "a.json"), "--fp16")
+    with pytest.raises(InputError, match="--dry-run"):
+        invoke(*asked, str(tmp_path / "a.json"), "--dry-run")
