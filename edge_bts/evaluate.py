@@ -155,8 +155,7 @@ def evaluate(
         InputError: There are no samples, or one cannot be read.
     """
     _refuse_nothing(samples)
-    cut = segmenter.threshold if threshold is None else threshold
-    gate = segmenter.presence_threshold if presence_threshold is None else presence_threshold
+    cut, gate = _cuts(segmenter, threshold, presence_threshold)
     rows = score_samples(
         segmenter,
         samples,
@@ -200,12 +199,20 @@ def score_samples(
     progress: bool = False,
 ) -> list[ImageRow]:
     """Segment and score every sample, as :func:`evaluate`, without the summaries."""
-    cut = segmenter.threshold if threshold is None else threshold
-    gate = segmenter.presence_threshold if presence_threshold is None else presence_threshold
+    cut, gate = _cuts(segmenter, threshold, presence_threshold)
     return [
         _row(segmenter, sample, cut, gate, min_area_px)
         for sample in tracked(samples, "evaluating", progress)
     ]
+
+
+def _cuts(
+    segmenter: SegmenterLike, threshold: float | None, presence: float | None
+) -> tuple[float, float]:
+    return (
+        segmenter.threshold if threshold is None else threshold,
+        segmenter.presence_threshold if presence is None else presence,
+    )
 
 
 def _refuse_nothing(samples: Sequence[Sample]) -> None:

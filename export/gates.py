@@ -167,20 +167,26 @@ def _judge(measure: _Measure, pairs: Sequence[Pair], limits: GateSettings, seed:
         reason = f"{len(gains)} {measure.of}, at least {needed} are needed"
     elif not math.isfinite(value):
         reason = "all images are of one group, which says nothing of the spread"
-    sign = -1.0 if measure.better else 1.0
-    worst = [(row.id, gain) for row, gain in gains]
-    return _verdict(measure.name, limits, measure.better, value, len(gains), reason, worst, sign)
+    return _verdict(
+        measure.name,
+        limits,
+        value,
+        len(gains),
+        reason=reason,
+        better=measure.better,
+        gains=[(row.id, gain) for row, gain in gains],
+    )
 
 
 def _verdict(
     name: str,
     limits: GateSettings,
-    better: bool,
     value: float,
     n: int | None,
-    reason: str,
-    contributions: Sequence[tuple[str, float]] = (),
-    sign: float = 1.0,
+    *,
+    reason: str = "",
+    better: bool = False,
+    gains: Sequence[tuple[str, float]] = (),
 ) -> Verdict:
     limit = float(getattr(limits, name))
     gate = Gate(
@@ -191,9 +197,10 @@ def _verdict(
         judged=not reason,
         reason=reason,
     )
-    # Ties in the order of the images: a stable sort.
-    ranked = sorted((c for c in contributions if sign * c[1] > 0), key=lambda c: -sign * c[1])
-    return Verdict(gate=gate, worst=[Worst(id=name, value=v) for name, v in ranked[:_WORST]])
+    against = -1 if better else 1
+    worse = [Worst(id=image, value=gain) for image, gain in gains if against * gain > 0]
+    worse.sort(key=lambda worst: -against * worst.value)  # ties in the order of the images
+    return Verdict(gate=gate, worst=worse[:_WORST])
 
 
 def _dice_gain(reference: ImageRow, deployed: ImageRow) -> float | None:
@@ -325,7 +332,7 @@ def excess_flicker(reference: Segmenter, deployed: Segmenter, limits: GateSettin
             f"least {_SEES} is needed)"
         )
     value = float(np.mean([gain for _, gain in gains])) if gains else math.nan
-    return _verdict("flicker", limits, False, value, len(gains), reason, gains)
+    return _verdict("flicker", limits, value, len(gains), reason=reason, gains=gains)
 
 
 def threshold_shift(chosen: tuple[float, float] | None, limits: GateSettings) -> Verdict:
@@ -338,8 +345,8 @@ def threshold_shift(chosen: tuple[float, float] | None, limits: GateSettings) ->
     """
     if chosen is None:
         reason = "the thresholds were not chosen again for both models"
-        return _verdict("threshold_shift", limits, False, math.nan, None, reason)
-    return _verdict("threshold_shift", limits, False, abs(chosen[1] - chosen[0]), None, "")
+        return _verdict("threshold_shift", limits, math.nan, None, reason=reason)
+    return _verdict("threshold_shift", limits, abs(chosen[1] - chosen[0]), None)
 
 
 def run_gates(

@@ -96,7 +96,8 @@ def evaluate(
     """Score a bundle or a checkpoint in source geometry, with bootstrap intervals.
 
     The test part is for reporting; epoch and thresholds are chosen on validation. With --external
-    the report is a list, that of --data first.
+    the report is a list, that of --data first. With --gates a bundle is compared with the float
+    reference that it holds, image by image, each with its own thresholds.
     """
     import json
 
