@@ -352,7 +352,7 @@ def draw_sensitivity(found: Sensitivity, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5.6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for group in found.groups:
         lost, back = found.lost(group.only), found.recovered(group)
@@ -379,7 +379,7 @@ def draw_sensitivity(found: Sensitivity, path: Path) -> None:
         "one thread",
         fontsize=10,
     )
-    canvas.draw()  # places the axes, so that labels can be placed in them
+    figure.draw_without_rendering()  # places the axes, so that labels can be placed in them
     names = [group.name for group in found.groups]
     for axes in (left, right):
         _label(axes, names)

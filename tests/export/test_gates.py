@@ -26,6 +26,7 @@ from edge_bts.export.gates import (
 from edge_bts.manifest import Gate
 from edge_bts.measure import components
 from edge_bts.metrics import ImageRow, score_image
+from edge_bts.runtime import Prediction
 
 HEIGHT, WIDTH = 60, 80
 DIAGONAL = math.hypot(HEIGHT, WIDTH)
@@ -263,19 +264,21 @@ def test_rows_of_other_images_are_refused() -> None:
 
 
 class Drawn:
-    """A stand-in for a segmenter: the mask is where the frame is dark, and it flickers."""
+    """A stand-in for a segmenter: it finds the left half, and at times nothing."""
+
+    threshold = 0.5
 
     def __init__(self, every: int) -> None:
         self.every = every
         self.seen = 0
 
-    def segment(self, frame: NDArray[np.uint8]) -> Any:
+    def predict(self, frame: NDArray[np.uint8]) -> Prediction:
         """Return every frame's left half; each ``every``-th time nothing."""
         self.seen += 1
-        mask = np.zeros(frame.shape, np.uint8)
+        probability = np.zeros(frame.shape, np.float32)
         if not self.every or self.seen % self.every:
-            mask[:, : frame.shape[1] // 2] = 1
-        return type("Result", (), {"mask": mask})
+            probability[:, : frame.shape[1] // 2] = 0.5
+        return Prediction(probability, presence=0.0)
 
 
 def test_flicker_counts_changes_of_the_deployed_model_alone(
