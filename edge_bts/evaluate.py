@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edge_bts import __version__, geometry
 from edge_bts.errors import InputError
+from edge_bts.manifest import Gate
 from edge_bts.measure import components
 from edge_bts.metrics import (
     LESION_SIZES,
@@ -40,6 +41,7 @@ __all__ = [
     "Reports",
     "SegmenterLike",
     "evaluate",
+    "score_samples",
     "tracked",
 ]
 
@@ -81,6 +83,8 @@ class Report(BaseModel):
         presence: How well lesions and normals are told apart, and what that costs.
         area: Agreement of predicted and true areas; None where nothing is predicted on a lesion.
         rows: One an image, in the order of the samples.
+        gates: How a bundle stands against its own float reference on these images, by the name of
+            the gate; empty unless that was asked for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -104,6 +108,7 @@ class Report(BaseModel):
     presence: Presence
     area: AreaAgreement | None
     rows: list[ImageRow]
+    gates: dict[str, Gate] = {}
 
 
 class Reports(BaseModel):
@@ -150,12 +155,15 @@ def evaluate(
         InputError: There are no samples, or one cannot be read.
     """
     _refuse_nothing(samples)
-    cut = segmenter.threshold if threshold is None else threshold
-    gate = segmenter.presence_threshold if presence_threshold is None else presence_threshold
-    rows = [
-        _row(segmenter, sample, cut, gate, min_area_px)
-        for sample in tracked(samples, "evaluating", progress)
-    ]
+    cut, gate = _cuts(segmenter, threshold, presence_threshold)
+    rows = score_samples(
+        segmenter,
+        samples,
+        threshold=cut,
+        presence_threshold=gate,
+        min_area_px=min_area_px,
+        progress=progress,
+    )
     parts: dict[str, list[ImageRow]] = {}
     for row in rows:
         parts.setdefault(row.category, []).append(row)
@@ -181,6 +189,32 @@ def evaluate(
     )
 
 
+def score_samples(
+    segmenter: SegmenterLike,
+    samples: Sequence[Sample],
+    *,
+    threshold: float | None = None,
+    presence_threshold: float | None = None,
+    min_area_px: int = 0,
+    progress: bool = False,
+) -> list[ImageRow]:
+    """Segment and score every sample, as :func:`evaluate`, without the summaries."""
+    cut, gate = _cuts(segmenter, threshold, presence_threshold)
+    return [
+        _row(segmenter, sample, cut, gate, min_area_px)
+        for sample in tracked(samples, "evaluating", progress)
+    ]
+
+
+def _cuts(
+    segmenter: SegmenterLike, threshold: float | None, presence: float | None
+) -> tuple[float, float]:
+    return (
+        segmenter.threshold if threshold is None else threshold,
+        segmenter.presence_threshold if presence is None else presence,
+    )
+
+
 def _refuse_nothing(samples: Sequence[Sample]) -> None:
     if not samples:
         raise InputError("Expected at least one sample to evaluate, but got none; pass others.")
@@ -200,7 +234,7 @@ def _row(
     ungated = dice(mask, target)
     if found.presence < gate:
         mask[:] = 0
-    parts = components(mask)
+    parts, truth = components(mask), components(target)
     return score_image(
         mask,
         target,
@@ -211,6 +245,8 @@ def _row(
         predicted=bool(parts) and parts[0].area_px > min_area_px,
         presence=found.presence,
         dice_ungated=ungated,
+        longest_px=parts[0].longest_px if parts else None,
+        true_longest_px=truth[0].longest_px if truth else None,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +170,10 @@ def sha256_file(path: str | Path) -> str:
 def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that becomes ``path`` when the block ends well.
 
+    A process killed on the way leaves ``path`` as it was or as it shall be, and perhaps a hidden
+    folder beside it. Only where the system cannot exchange two names in one step (others than
+    Linux, some network disks) is there a moment without either when a folder is replaced.
+
     Args:
         path: The folder to make.
         force: Replace what stands there; without it an existing ``path`` is an error.
@@ -185,7 +191,9 @@ def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         temporary.chmod(0o777 & ~_umask())
         yield temporary
-        if path.exists():
+        if not path.exists():
+            temporary.rename(path)
+        elif not _exchange(temporary, path):
             old = path.with_name(f".{path.name}.old-{os.getpid()}")
             path.rename(old)
             try:
@@ -193,11 +201,29 @@ def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
             except OSError:
                 old.rename(path)
                 raise
-            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
-        else:
-            temporary.rename(path)
+            _remove(old)
     except OSError as error:
         raise _refused(path, error) from error
     finally:
         if temporary is not None and temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two names change places in one step; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    try:
+        function = ctypes.CDLL(None).renameat2  # glibc 2.28
+    except AttributeError:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    names = (os.fsencode(first.absolute()), os.fsencode(second.absolute()))
+    return bool(function(here, names[0], here, names[1], exchange) == 0)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

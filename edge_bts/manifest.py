@@ -87,10 +87,54 @@ class Provenance(_Part):
 
 
 class Gate(_Part):
-    """A criterion that could have failed the export: the value reached and the least allowed."""
+    """A criterion that could have failed the export: the value reached and its limit.
 
-    value: Finite
-    at_least: Finite
+    Attributes:
+        value: What was reached; None where there was nothing to measure it on.
+        at_least: The limit of a value that must not be lower; None for the other kind.
+        at_most: The limit of a value that must not be higher; None for the other kind.
+        n: Images, pairs of frames or rounds behind the value; None where it is of none of these.
+        judged: False where these were too few to say anything.
+        reason: Why it was not judged; empty where it was.
+    """
+
+    value: Finite | None
+    at_least: Finite | None = None
+    at_most: Finite | None = None
+    n: int | None = Field(None, ge=0)
+    judged: bool = True
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Gate:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("a gate has either at_least or at_most")
+        if self.judged == bool(self.reason) or (self.judged and self.value is None):
+            raise ValueError("a gate is judged and has a value, or it has a reason why not")
+        return self
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was judged and the value is beyond the limit."""
+        if not self.judged or self.value is None:
+            return False
+        if self.at_least is not None:
+            return not self.value >= self.at_least
+        return self.at_most is not None and not self.value <= self.at_most
+
+    @property
+    def limit(self) -> str:
+        """The limit in words."""
+        if self.at_least is not None:
+            return f"at least {self.at_least:g}"
+        return f"at most {self.at_most:g}"
+
+    def __str__(self) -> str:
+        """Return value, limit and how many images, or why it was not judged."""
+        count = "" if self.n is None else f", n={self.n}"
+        shown = "" if self.value is None else f"{self.value:.4f} "
+        verdict = "" if self.judged else f": not judged, {self.reason}"
+        return f"{shown}({self.limit}{count}){verdict}"
 
 
 class Manifest(_Part):
@@ -113,7 +157,7 @@ class Manifest(_Part):
         files: Every file of the bundle but manifest and signature.
         minimum_runtime: Lowest versions that read the files.
         provenance: What made the bundle.
-        gates: Criteria that the export passed.
+        gates: Criteria that the export passed, or that could not be judged.
         targets: Backends that the export ran and compared.
     """
 

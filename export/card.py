@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 
+from edge_bts.export.gates import GATE_HEADS, Verdict, gate_cells
 from edge_bts.export.parity import ParityReport
 from edge_bts.manifest import INTENDED_USE
 from edge_bts.models import Checkpoint
 
-__all__ = ["LIMITS", "model_card", "parity_table"]
+__all__ = ["LIMITS", "model_card", "parity_table", "points_table"]
 
 LIMITS = (
     "Known to work only on images like those it was trained on; another scanner, transducer, "
@@ -33,6 +35,25 @@ def parity_table(report: ParityReport) -> Table:
     for index, head in enumerate(_HEADS):
         table.add_column(head, justify="left" if index < 2 else "right")
     for cells in _cells(report):
+        table.add_row(*cells)
+    return table
+
+
+_FORMS = {"float": "float", "calibrated": "INT8, calibrated (PTQ)", "tuned": "INT8, tuned (QAT)"}
+_POINT_HEADS = ("form", "threshold", "presence", "mean Dice", "normals with a find")
+
+
+def points_table(report: dict[str, Any]) -> Table:
+    """Return what each form reaches on validation with its own thresholds, as a table."""
+    kept = report["validation"]["kept_epoch"]
+    table = Table(
+        title="Float, PTQ and QAT",
+        caption=f"validation, source geometry, each with its own thresholds; "
+        f"{f'epoch {kept} is kept' if kept else 'no epoch was better: the calibrated one is kept'}",
+    )
+    for index, head in enumerate(_POINT_HEADS):
+        table.add_column(head, justify="right" if index else "left")
+    for cells in _point_cells(report):
         table.add_row(*cells)
     return table
 
@@ -81,13 +102,16 @@ def model_card(
         f"Parity of the exported forms on {parity.images} images "
         f"({parity.lesions} with a lesion; Dice over these):",
         "",
-        "| " + " | ".join(_HEADS).replace("|Δp|", "abs Δp") + " |",
-        "|---|---|---:|---:|---:|---:|",
-        *("| " + " | ".join(cells) + " |" for cells in _cells(parity)),
+        *_markdown([head.replace("|Δp|", "abs Δp") for head in _HEADS], _cells(parity), left=2),
         "",
         "Validation images chose epoch and threshold, so these figures flatter; measure on a test "
         "part of your own with `edge-bts eval`.",
         "",
+        "## Gates",
+        "",
+        *_gates(report),
+        "",
+        *_coverage(report),
         "## Limits",
         "",
         *(f"- {limit}" for limit in LIMITS),
@@ -97,12 +121,69 @@ def model_card(
 
 
 def _figures(report: dict[str, Any]) -> list[str]:
-    validation = report["validation"]
-    if not validation:
-        return ["No images with masks were given at export."]
-    lines = ["| form | mean Dice, validation, model geometry, threshold 0.5 |", "|---|---:|"]
-    forms = ("float", "calibrated", "tuned")
-    return [*lines, *(f"| {form} | {validation[form]['dice']:.4f} |" for form in forms)]
+    if not report["operating_points"]:
+        return ["Nothing was quantized: the thresholds are those of the checkpoint."]
+    return [
+        "Validation images, source geometry, each form with its own thresholds:",
+        "",
+        *_markdown(_POINT_HEADS, _point_cells(report), left=1),
+    ]
+
+
+def _point_cells(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    cells: list[tuple[str, ...]] = []
+    for form, point in report["operating_points"].items():
+        rate = point["false_positive_rate"]
+        cells.append(
+            (
+                _FORMS[form],
+                f"{point['threshold']:.2f}",
+                f"{point['presence_threshold']:.3f}",
+                f"{point['dice']:.4f}",
+                "no normals" if rate is None else f"{100 * rate:.0f} %",
+            )
+        )
+    return cells
+
+
+def _gates(report: dict[str, Any]) -> list[str]:
+    if "gates" not in report:
+        return ["The float model is its own reference."]
+    verdicts = {
+        name: Verdict.model_validate(verdict)
+        for name, verdict in report["gates"]["verdicts"].items()
+    }
+    lines = [
+        f"Against the float student, image by image, on {report['gates']['on']}:",
+        "",
+        *_markdown(GATE_HEADS, gate_cells(verdicts), left=1),
+    ]
+    if "latency" in report:
+        lines += ["", f"Latency: {report['latency']['median']:.3f} of the float student's."]
+    return lines
+
+
+def _coverage(report: dict[str, Any]) -> list[str]:
+    if "calibration" not in report:
+        return []
+    rows = [
+        (name, value, str(counts[0]), str(counts[1]))
+        for name, values in report["calibration"]["coverage"].items()
+        for value, counts in values.items()
+    ]
+    return [
+        "## Calibration",
+        "",
+        "Ranges come from these images; what is not among them may clip:",
+        "",
+        *_markdown(("attribute", "value", "training images", "calibration images"), rows, left=2),
+        "",
+    ]
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    marks = ["---"] * left + ["---:"] * (len(heads) - left)
+    return ["| " + " | ".join(row) + " |" for row in (heads, marks, *rows)]
 
 
 def _cells(report: ParityReport) -> list[tuple[str, ...]]:

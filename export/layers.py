@@ -8,6 +8,7 @@ feeds it; modules are named by their weights, whose names are unique.
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -38,12 +39,18 @@ class LayerPlan:
     fused: list[tuple[str, str, int]] = field(default_factory=list)
 
 
-def plan_layers(model: nn.Module, example: torch.Tensor, settings: QuantizeSettings) -> LayerPlan:
+def plan_layers(
+    model: nn.Module,
+    example: torch.Tensor,
+    settings: QuantizeSettings,
+    only: Collection[str] | None = None,
+) -> LayerPlan:
     """Decide for each layer of a folded model.
 
     Float stay convolutions of fewer than ``min_channels`` channels or named by ``keep_float``,
     sigmoids, and the multiplication by a sigmoid (an attention gate): a broadcast multiply is
-    bound by memory and gains nothing from INT8.
+    bound by memory and gains nothing from INT8. With ``only``, every operation does but the
+    convolutions that it names.
     """
     import nncf
 
@@ -62,7 +69,21 @@ def plan_layers(model: nn.Module, example: torch.Tensor, settings: QuantizeSetti
         elif _is(node, "add"):
             plan.fused.extend(_fused(graph, node))
     plan.floating.extend(_after_last(graph, set(plan.floating)))
+    if only is not None:
+        plan.layers.update(dict.fromkeys(plan.layers.keys() - set(only), "not asked for"))
+        plan.floating[:] = _all_but(graph, plan, only)
     return plan
+
+
+def _all_but(graph: Any, plan: LayerPlan, only: Collection[str]) -> list[str]:
+    """Return every operation but the convolutions ``only`` that are INT8 by the plan."""
+    kept = {name for name in only if plan.layers[name] == INT8}
+    return [
+        node.node_name
+        for node in graph.get_all_nodes()
+        if not node.node_type.startswith("nncf_model")
+        and not (node.node_type == "conv2d" and _module_name(graph, node) in kept)
+    ]
 
 
 def _after_last(graph: Any, floating: set[str]) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,33 @@ from torch import Tensor, nn
 from edge_bts import geometry, provenance
 from edge_bts.bundle import Bundle, write_bundle
 from edge_bts.data import Sample
-from edge_bts.export.card import model_card, parity_table
+from edge_bts.export.calibration import coverage, draw_covering, traits_of
+from edge_bts.export.card import model_card, parity_table, points_table
 from edge_bts.export.fold import fold_batch_norm
+from edge_bts.export.gates import check_gates, gates_table, run_gates
 from edge_bts.export.golden import Golden, golden_phantoms, pack_golden
-from edge_bts.export.models import ExportedModels, export_models, rungs
+from edge_bts.export.latency import check_latency, time_ratio
+from edge_bts.export.models import IR, REFERENCE, ExportedModels, export_models, rungs
 from edge_bts.export.parity import Case, Ladder, ParityReport, check_parity, climb
 from edge_bts.export.quantize import quantize, summarise
 from edge_bts.export.request import Prepared, Request, prepare
 from edge_bts.export.sbom import SBOM_NAME, write_sbom
 from edge_bts.files import canonical_json, sha256_bytes, sha256_file
 from edge_bts.golden import GOLDEN_NAME
+from edge_bts.manifest import Gate
 from edge_bts.models import Checkpoint
 from edge_bts.operating_point import OperatingPoint, pick_operating_point
+from edge_bts.runtime import Segmenter, open_backend
 
 __all__ = ["Request", "export", "prepare"]
 
 Say = Callable[[Any], None]
+
+_REMEDY = (
+    "nothing was written; keep float what `edge-bts export --sensitivity` names "
+    "(export.quantize.keep_float), fine-tune longer (--qat-epochs), or set a limit of your own "
+    "(--set export.gates.NAME=VALUE)."
+)
 
 
 def export(request: Request, say: Say = print) -> Bundle:
@@ -43,7 +55,9 @@ def export(request: Request, say: Say = print) -> Bundle:
 
     Raises:
         InputError: As :func:`prepare`.
-        AccuracyGateError: A graph breaks a rule of its format, or a backend's masks differ.
+        AccuracyGateError: A graph breaks a rule of its format, a backend's masks differ, or a
+            gate of accuracy fails.
+        LatencyGateError: The latency gate is on and fails.
         EnvironmentMismatchError: A package that is needed cannot be used.
     """
     prepared = prepare(request)
@@ -56,6 +70,7 @@ def export(request: Request, say: Say = print) -> Bundle:
         "packages": provenance.package_versions(),
         "data": "" if prepared.inputs is None else str(prepared.inputs),
         "validation": {},
+        "operating_points": {},
     }
     deployed, cuts = student, _cuts(checkpoint)
     if settings.precision == "int8":
@@ -79,7 +94,13 @@ def export(request: Request, say: Say = print) -> Bundle:
     say(parity_table(parity))
     agreement = check_parity(parity, ladder, settings.agreement)
     report["parity"] = parity.model_dump(mode="json")
-    fields = _manifest_fields(prepared, made, cuts, agreement)
+    gates = {
+        f"agreement: {name}": Gate(value=value, at_least=settings.agreement, n=parity.lesions)
+        for name, value in agreement.items()
+    }
+    if settings.precision != "fp32":
+        gates |= _judge(prepared, made, cuts, report, say)
+    fields = _manifest_fields(prepared, made, cuts, gates)
     files = _files(prepared, made, report, parity, fields)
     files[GOLDEN_NAME] = _golden_file(ladder, golden)
     bundle = write_bundle(request.output, fields, files, force=request.force, key=prepared.key)
@@ -105,27 +126,84 @@ def _to_int8(
     opened = open_teachers(teachers, inputs.split_hash) if teachers else ()
     cpu = torch.device("cpu")
     train, val = (TensorData.read(p, checkpoint.imgsz, cpu) for p in (inputs.train, inputs.val))
-    chosen = _draw(len(train), settings.quantize.calibration_images, settings.seed)
+    traits = traits_of(inputs.train)
+    chosen = draw_covering(traits, settings.quantize.calibration_images, settings.seed)
     say(f"Quantizing: ranges from {len(chosen)} training images.")
     images = [_normalised(train.images[index : index + 1], checkpoint) for index in chosen]
     deployed, plan = quantize(student, images, settings.quantize)
     report["quantization"] = summarise(deployed, plan)
-    report["calibration"] = [inputs.train[index].id for index in chosen]
+    report["calibration"] = {
+        "images": [inputs.train[index].id for index in chosen],
+        "coverage": coverage(traits, chosen),
+    }
+    points = {
+        "float": _pick_operating_point(student, "fp32", checkpoint, inputs.val),
+        "calibrated": _pick_operating_point(deployed, "int8", checkpoint, inputs.val),
+    }
     if settings.qat.epochs:
         say(f"Fine-tuning {settings.qat.epochs} epochs with quantizers in place.")
     validation = fine_tune(
         deployed, student, checkpoint, (train, val), settings.qat, settings.augment, opened
     )
     report["validation"] = validation
-    point = _pick_operating_point(deployed, checkpoint, inputs.val)
-    forms = ", ".join(
-        f"{form} {validation[form]['dice']:.4f}" for form in ("float", "calibrated", "tuned")
+    points["tuned"] = points["calibrated"]
+    if validation["kept_epoch"]:
+        points["tuned"] = _pick_operating_point(deployed, "int8", checkpoint, inputs.val)
+    report["operating_points"] = {form: dataclasses.asdict(point) for form, point in points.items()}
+    say(points_table(report))
+    return deployed, _cuts(points["tuned"])
+
+
+def _judge(
+    prepared: Prepared,
+    made: ExportedModels,
+    cuts: Mapping[str, float],
+    report: dict[str, Any],
+    say: Say,
+) -> dict[str, Gate]:
+    """Judge what was exported against its float reference, both as a device runs them."""
+    settings, checkpoint = prepared.request.settings, prepared.checkpoint
+    ir = (made.files[IR[0]], made.files[IR[1]])
+
+    def opened(source: Any, precision: str, own: Mapping[str, float]) -> Segmenter:
+        backend = open_backend("openvino", source, precision=precision, threads=1)
+        square = {"imgsz": checkpoint.imgsz, "mean": checkpoint.mean, "std": checkpoint.std}
+        return Segmenter(backend, **square, **own)  # type: ignore[arg-type]
+
+    points = report["operating_points"]
+    # Both thresholds by one rule on one set of images, whatever chose those of the checkpoint.
+    own = points["float"] if points else _cuts(checkpoint)
+    reference = opened(made.files[REFERENCE], "fp32", {name: own[name] for name in cuts})
+    deployed = opened(ir, settings.precision, cuts)
+    say(f"Gates on {prepared.where}.")
+    verdicts = run_gates(
+        reference,
+        deployed,
+        prepared.judged,
+        settings.gates,
+        chosen=(points["float"]["threshold"], points["tuned"]["threshold"]) if points else None,
+        seed=settings.seed,
     )
-    say(
-        f"Validation Dice at 0.5, model geometry: {forms}; threshold {point.threshold:.2f} "
-        f"and presence {point.presence_threshold:.3f} give {point.dice:.4f} in source geometry."
-    )
-    return deployed, _cuts(point)
+    say(gates_table(verdicts, prepared.where))
+    check_gates(verdicts, prepared.where, _REMEDY)
+    report["gates"] = {
+        "on": prepared.where,
+        "verdicts": {name: verdict.model_dump() for name, verdict in verdicts.items()},
+    }
+    gates = {name: verdict.gate for name, verdict in verdicts.items()}
+    if settings.latency.gate:
+        shape = (1, 1, checkpoint.imgsz, checkpoint.imgsz)
+        image = np.random.default_rng(settings.seed).standard_normal(shape, np.float32)
+        ratio = time_ratio(
+            lambda: deployed.backend.infer(image),
+            lambda: reference.backend.infer(image),
+            settings.latency,
+        )
+        say(f"OpenVINO, one thread: {ratio}.")
+        check_latency(ratio, settings.precision, settings.latency)
+        report["latency"] = ratio.model_dump()
+        gates["latency"] = Gate(value=ratio.median, at_most=settings.latency.ratio, n=ratio.rounds)
+    return gates
 
 
 def _cuts(point: Checkpoint | OperatingPoint) -> dict[str, float]:
@@ -143,11 +221,9 @@ def _normalised(image: Tensor, checkpoint: Checkpoint) -> Tensor:
 
 
 def _pick_operating_point(
-    deployed: nn.Module, checkpoint: Checkpoint, val: Sequence[Sample]
+    module: nn.Module, precision: str, checkpoint: Checkpoint, val: Sequence[Sample]
 ) -> OperatingPoint:
-    from edge_bts.runtime import Segmenter, open_backend
-
-    backend = open_backend("torch", copy.deepcopy(deployed), precision="int8")
+    backend = open_backend("torch", copy.deepcopy(module), precision=precision)
     segmenter = Segmenter(backend, imgsz=checkpoint.imgsz, mean=checkpoint.mean, std=checkpoint.std)
     return pick_operating_point(segmenter, val)
 
@@ -204,7 +280,7 @@ def _files(
 
 
 def _manifest_fields(
-    prepared: Prepared, made: ExportedModels, cuts: dict[str, float], agreement: dict[str, float]
+    prepared: Prepared, made: ExportedModels, cuts: dict[str, float], gates: dict[str, Gate]
 ) -> dict[str, Any]:
     request, checkpoint = prepared.request, prepared.checkpoint
     settings = request.settings
@@ -224,10 +300,7 @@ def _manifest_fields(
             "onnxruntime": "1.20",
             "onnx_opset": str(settings.opset),
         },
-        "gates": {
-            f"agreement: {name}": {"value": value, "at_least": settings.agreement}
-            for name, value in agreement.items()
-        },
+        "gates": {name: gate.model_dump() for name, gate in gates.items()},
         "provenance": {
             "git_commit": provenance.git_commit(),
             "constraints_sha256": provenance.constraints_hash(),

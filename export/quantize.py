@@ -13,7 +13,7 @@ These are internals of NNCF 3.4: the package pins it and the tests check each.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +30,10 @@ MIN_SCALE = 2.0**-14
 
 
 def quantize(
-    model: nn.Module, images: Sequence[Tensor], settings: QuantizeSettings
+    model: nn.Module,
+    images: Sequence[Tensor],
+    settings: QuantizeSettings,
+    only: Collection[str] | None = None,
 ) -> tuple[nn.Module, LayerPlan]:
     """Put quantizers into a copy of a folded model and calibrate them.
 
@@ -38,6 +41,7 @@ def quantize(
         model: Float model without batch norms, in ``eval`` mode, on the CPU.
         images: Normalised calibration images, each (1, 1, S, S) float32.
         settings: Which layers.
+        only: Names of the only convolutions to quantize, if ``settings`` allow them; None: all.
 
     Returns:
         The quantized model, trainable like any module, and what was decided for each layer. Its
@@ -51,7 +55,7 @@ def quantize(
 
         need_extension()
 
-        plan = plan_layers(model, images[0], settings)
+        plan = plan_layers(model, images[0], settings, only)
         quantized = nncf.quantize(
             copy.deepcopy(model),
             nncf.Dataset(images),

@@ -7,15 +7,17 @@ from typing import Literal
 from pydantic import Field
 
 from edge_bts.config import Settings
+from edge_bts.export.gates import GateSettings
+from edge_bts.export.latency import LatencySettings
 from edge_bts.trainers.settings import AugmentSettings, LoopSettings
 
-__all__ = ["ExportSettings", "QatSettings", "QuantizeSettings"]
+__all__ = ["ExportSettings", "QatSettings", "QuantizeSettings", "SensitivitySettings"]
 
 
 class QuantizeSettings(Settings):
     """Which layers become INT8, and from what their ranges are taken."""
 
-    calibration_images: int = Field(200, ge=1)  # training images, drawn by the seed
+    calibration_images: int = Field(200, ge=1)  # training images, drawn to cover them
     # Narrower convolutions stay float: INT8 kernels work on 16 or 32 channels at a time, and
     # those that are narrower here (stem, psi of the gates, head) are the sensitive ones.
     min_channels: int = Field(16, ge=1)
@@ -26,7 +28,7 @@ class QuantizeSettings(Settings):
 class QatSettings(LoopSettings):
     """The fine-tune with quantizers in place: the loop of the trainers, small steps."""
 
-    epochs: int = Field(3, ge=0)  # 0: the calibrated model as it is
+    epochs: int = Field(3, ge=0)  # 0: the calibrated model as it is (PTQ)
     lr: float = Field(5e-5, gt=0)  # 1/40 of training: weights move by less than a quantum
     min_lr: float = Field(1e-6, ge=0)
     warmup_epochs: float = Field(0.25, ge=0)  # AdamW's first steps are the largest in effect
@@ -39,6 +41,16 @@ class QatSettings(LoopSettings):
     temperature: float = Field(2.0, gt=0)
 
 
+class SensitivitySettings(Settings):
+    """Which part of the network loses Dice in INT8: ``edge-bts export --sensitivity``."""
+
+    groups: tuple[str, ...] = ()  # shell patterns of those to measure; none: all
+    images: int = Field(100, ge=2)  # lesion images of the validation part
+    calibration_images: int = Field(50, ge=1)  # 2 quantizations a group: fewer than an export
+    # Dice that a group must give back, in the mean and as a 95 % bound above 0, to be proposed.
+    recovery: float = Field(0.002, ge=0)
+
+
 class ExportSettings(Settings):
     """One export: ``edge-bts export``, section ``[export]`` of a recipe."""
 
@@ -48,6 +60,9 @@ class ExportSettings(Settings):
     opset: Literal[19, 20] = 19  # 19: first with FP16 scales; 20: last of TensorRT 10.0's parser
     quantize: QuantizeSettings = QuantizeSettings()
     qat: QatSettings = QatSettings()
+    gates: GateSettings = GateSettings()
+    latency: LatencySettings = LatencySettings()
+    sensitivity: SensitivitySettings = SensitivitySettings()
     # Milder than in training: the ranges should be those of images as they come.
     augment: AugmentSettings = AugmentSettings.off(
         flip=0.5,

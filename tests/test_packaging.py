@@ -41,8 +41,8 @@ def isolated(code: str, folder: Path) -> str:
 @pytest.mark.parametrize(
     "module",
     ["edge_bts", "edge_bts.geometry", "edge_bts.cli", "edge_bts.data", "edge_bts.runtime",
-     "edge_bts.bundle", "edge_bts.metrics", "edge_bts.measure", "edge_bts.tensorrt.build",
-     "edge_bts.runtime._tensorrt"],
+     "edge_bts.bundle", "edge_bts.metrics", "edge_bts.measure", "edge_bts.export.gates",
+     "edge_bts.tensorrt.build", "edge_bts.runtime._tensorrt"],
 )  # fmt: skip
 def test_import_is_light(module: str, tmp_path: Path) -> None:
     """Nothing that a device runs imports torch, a quantizer or an executor before it is used."""

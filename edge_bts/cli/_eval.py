@@ -13,8 +13,11 @@ import typer
 from edge_bts.cli import _options as opt
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edge_bts.data import Dataset, Sample
     from edge_bts.evaluate import Report
+    from edge_bts.export.gates import Verdict
     from edge_bts.runtime import Segmenter
     from edge_bts.signing import Trust
 
@@ -72,6 +75,17 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Evaluate this many images, evenly drawn.")
     ] = None,
+    gates: Annotated[
+        bool,
+        typer.Option(
+            "--gates",
+            help="Judge a bundle against its own float reference too; a failed gate exits with 4.",
+        ),
+    ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another limit: export.gates.NAME=VALUE; repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report instead of the table.")
@@ -85,7 +99,8 @@ def evaluate(
     """Score a bundle or a checkpoint in source geometry, with bootstrap intervals.
 
     The test part is for reporting; epoch and thresholds are chosen on validation. With --external
-    the report is a list, that of --data first.
+    the report is a list, that of --data first. With --gates a bundle is compared with the float
+    reference that it holds, image by image, each with its own thresholds.
     """
     import json
 
@@ -100,6 +115,11 @@ def evaluate(
         refuse_existing(path, force)
     _check_thresholds(threshold, presence_threshold)
     others = external or []
+    if gates:
+        given: dict[str, object] = {"--threshold": threshold}
+        given |= {"--presence-threshold": presence_threshold}
+        given |= {"--precision": precision, "--external": external}
+        _check_gates_alone(model, {name for name, value in given.items() if value is not None})
     _refuse_twice([data, *others])
     dataset = open_dataset(data, layout)
     samples, split_hash, leaks = _samples(dataset, split, part)
@@ -128,6 +148,9 @@ def evaluate(
             split_hash=each.split_hash,
             leaks=_leaks(each, trained_on),
         )
+        if gates:
+            verdicts = _gate(model, segmenter, report, drawn[-1], set_ or [])
+            report = report.model_copy(update={"gates": {k: v.gate for k, v in verdicts.items()}})
         if report.leaks:
             print(f"edge-bts: note: {each.dataset}: {report.leaks}.", file=sys.stderr)
         reports.append(report)
@@ -147,6 +170,13 @@ def evaluate(
         print(json.dumps(content, indent=2, sort_keys=True))
     else:
         _print(reports, {"report": output, "page": page})
+    if gates:
+        from edge_bts.export.gates import check_gates, gates_table
+
+        where = f"{len(drawn[0])} images of {reports[0].dataset}, {reports[0].part}"
+        if not as_json:
+            _console().print("", gates_table(verdicts, where))
+        check_gates(verdicts, where, "do not deploy it on such images, or set a limit of your own.")
 
 
 @dataclass(frozen=True)
@@ -158,6 +188,40 @@ class _Set:
     samples: list[Sample]
     split_hash: str = ""
     leaks: str = ""
+
+
+def _check_gates_alone(model: Path, others: set[str]) -> None:
+    from edge_bts.errors import InputError
+
+    if not model.is_dir():
+        raise InputError(
+            f"Expected a bundle (NAME.ebts) with --gates, but got {model}; a checkpoint has no "
+            "other form to compare with: export it."
+        )
+    if others:
+        raise InputError(
+            f"Expected --gates without {', '.join(sorted(others))}: gates judge the bundle as it "
+            "is deployed, on one data set a call; leave one of them out."
+        )
+
+
+def _gate(
+    model: Path, segmenter: Segmenter, report: Report, samples: list[Sample], overrides: list[str]
+) -> dict[str, Verdict]:
+    from edge_bts.bundle import open_bundle_folder
+    from edge_bts.config import load_recipe
+    from edge_bts.export.gates import gate_bundle, limits_of
+
+    return gate_bundle(
+        model,
+        segmenter,
+        report.rows,
+        samples,
+        limits_of(open_bundle_folder(model), load_recipe(None, overrides)),
+        min_area_px=report.min_area_px,
+        seed=report.seed,
+        progress=True,
+    )
 
 
 def _refuse_twice(folders: list[Path]) -> None:
@@ -248,12 +312,16 @@ def _leaks(evaluated: _Set, trained_on: tuple[str, str]) -> str:
 
 
 def _print(reports: list[Report], written: dict[str, Path | None]) -> None:
-    from rich.console import Console
-
     from edge_bts.metrics.table import render_comparison, render_table
 
-    console = Console(highlight=False)
+    console = _console()
     console.print(render_table(reports[0]) if len(reports) == 1 else render_comparison(reports))
     for what, path in written.items():
         if path is not None:
             console.print(f"{what:<6}  {path}", soft_wrap=True, markup=False)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)

@@ -42,6 +42,9 @@ def export(
     qat_epochs: Annotated[
         int | None, typer.Option("--qat-epochs", help="Epochs of the INT8 fine-tune; 0: none.")
     ] = None,
+    ptq: Annotated[
+        bool, typer.Option("--ptq", help="Calibrate only: same as --qat-epochs 0.")
+    ] = False,
     calibration_images: Annotated[
         int | None,
         typer.Option("--calibration-images", help="Training images that give the ranges."),
@@ -49,6 +52,18 @@ def export(
     sign: Annotated[
         Path | None, typer.Option("--sign", help="NAME.key (key new) that signs the bundle.")
     ] = None,
+    gate_on: Annotated[
+        str | None, typer.Option("--gate-on", help="Part that gates judge: val (default) or test.")
+    ] = None,
+    latency_gate: Annotated[
+        bool, typer.Option("--latency-gate", help="Fail if slower than fp32 on this machine.")
+    ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity", help="No bundle: which layers lose Dice, to --output (JSON)."
+        ),
+    ] = False,
     config: opt.Config = None,
     set_: opt.Overrides = None,
     seed: opt.Seed = None,
@@ -73,9 +88,17 @@ def export(
     from rich.console import Console
 
     from edge_bts.config import load_recipe, settings
+    from edge_bts.errors import InputError
     from edge_bts.export import pipeline
     from edge_bts.export.settings import ExportSettings
 
+    if ptq:
+        if qat_epochs:
+            raise InputError(
+                f"Expected --ptq or --qat-epochs, but got --ptq and --qat-epochs {qat_epochs}; "
+                "leave one of them out."
+            )
+        qat_epochs = 0
     request = pipeline.Request(
         checkpoint=checkpoint,
         output=output,
@@ -89,6 +112,8 @@ def export(
             qat__epochs=qat_epochs,
             qat__device=device,
             quantize__calibration_images=calibration_images,
+            gates__on=gate_on,
+            latency__gate=latency_gate or None,
         ),
         data=data,
         split=split,
@@ -97,6 +122,8 @@ def export(
         force=force,
         sign=sign,
     )
+    if dry_run and sensitivity:
+        raise InputError("Expected --dry-run without --sensitivity: it has no plan; leave one out.")
     if dry_run:
         print(pipeline.prepare(request))
         print(request.settings.model_dump_json(indent=2))
@@ -104,6 +131,11 @@ def export(
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 120  # a log file takes the whole table
+    if sensitivity:
+        from edge_bts.export.sensitivity import analyse
+
+        analyse(request, say=console.print)
+        return
     bundle = pipeline.export(request, say=console.print)
     if engine:
         _build_engine(bundle)

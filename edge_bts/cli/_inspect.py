@@ -188,8 +188,9 @@ def _cell(key: str, value: Any) -> str:
         rows = (f"{n}  {e['size']} bytes  {e['sha256'][:12]}" for n, e in value.items())
         return "\n".join(rows)
     if key == "gates":
-        rows = (f"{n}: {g['value']:.4f} (at least {g['at_least']:g})" for n, g in value.items())
-        return "\n".join(rows)
+        from edge_bts.manifest import Gate
+
+        return "\n".join(f"{name}: {Gate.model_validate(gate)}" for name, gate in value.items())
     if isinstance(value, dict):
         # Settings of a whole training are for --json.
         return "\n".join(f"{k}: {v}" for k, v in value.items() if not isinstance(v, dict))

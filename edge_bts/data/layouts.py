@@ -94,7 +94,17 @@ def scan_busbra(root: Path) -> Scan:
             defects.append(listing.missing_mask(root, image, f"Masks/{mask.name}"))
         else:
             group = f"case {row['Case']}"
-            samples.append(Sample(name, group, category, image, (mask,), fold=folds.get(name)))
+            samples.append(
+                Sample(
+                    name,
+                    group,
+                    category,
+                    image,
+                    (mask,),
+                    fold=folds.get(name),
+                    device=row.get("Device", ""),
+                )
+            )
     dataset = Dataset("BUS-BRA", "busbra", root, tuple(samples), has_patients=True)
     return Scan(dataset, defects)
 

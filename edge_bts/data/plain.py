@@ -21,7 +21,7 @@ def scan_plain(root: Path) -> Scan:
     """List a folder ``images/`` + ``masks/``, with an optional ``samples.csv``.
 
     A mask has the image's name or ``NAME_mask``. ``samples.csv`` has the columns id (the image's
-    name without suffix), category, group (the patient) and spacing_mm, of which only id is
+    name without suffix), category, group (the patient), spacing_mm and device, of which only id is
     obligatory, and must then list every image; without it every image is of the category lesion.
     A normal image needs no mask.
     """
@@ -58,6 +58,7 @@ def _sample(root: Path, stem: str, image: Path, mask: Path | None, row: dict[str
         image_path=image,
         mask_paths=() if mask is None else (mask,),
         spacing_mm=_spacing(row.get("spacing_mm"), stem, table),
+        device=row.get("device", ""),
     )
 
 

@@ -38,6 +38,7 @@ class Sample:
         mask_paths: The mask files, joined with OR; empty only for a normal image.
         spacing_mm: Millimetres per pixel, or None where unknown.
         fold: Number of the official cross-validation fold, or None.
+        device: Scanner or transducer, as the data set names it; empty where it does not.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Sample:
     mask_paths: tuple[Path, ...]
     spacing_mm: float | None = None
     fold: int | None = None
+    device: str = ""
 
     def read(self) -> tuple[U8, U8]:
         """Read the pixels.

@@ -47,7 +47,9 @@ class ImageRow(BaseModel):
     Distances are None where they do not exist: one of the masks is empty. ``predicted`` says
     whether some connected component of the prediction is larger than the report's ``min_area_px``.
     Masks below the presence threshold are empty in all of it; ``dice_ungated`` alone is that of
-    the mask before.
+    the mask before. ``longest_px`` is the longest diameter of the largest component of the
+    prediction, ``true_longest_px`` that of the true mask (:mod:`edge_bts.measure`); None where the
+    mask is empty, and in reports of before they were measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,6 +72,8 @@ class ImageRow(BaseModel):
     recall: float
     hd95_px: float | None
     assd_px: float | None
+    longest_px: float | None = None
+    true_longest_px: float | None = None
 
     @property
     def target_px(self) -> int:
@@ -166,6 +170,8 @@ def score_image(
     predicted: bool,
     presence: float,
     dice_ungated: float,
+    longest_px: float | None = None,
+    true_longest_px: float | None = None,
 ) -> ImageRow:
     """Score one prediction against its true mask, both (H, W) 0/1 in source geometry.
 
@@ -192,6 +198,8 @@ def score_image(
         recall=counts.recall,
         hd95_px=_finite_or_none(hd95(prediction, target)),
         assd_px=_finite_or_none(assd(prediction, target)),
+        longest_px=longest_px,
+        true_longest_px=true_longest_px,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from edge_bts.bundle import MAX_MANIFEST_BYTES, open_bundle_folder, write_bundle
 from edge_bts.errors import EdgeBtsError, EnvironmentMismatchError, InputError, IntegrityError
+from edge_bts.manifest import Gate
 from edge_bts.signing import Trust
 
 FIELDS: dict[str, Any] = {
@@ -221,3 +222,25 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="threshold"):
         write_bundle(tmp_path / "nano.ebts", {**FIELDS, "threshold": 0}, FILES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gate_has_one_limit_and_a_verdict_or_a_reason() -> None:
+    """Values at a limit pass; a gate without a value must say why it was not judged."""
+    assert not Gate(value=0.5, at_least=0.5).failed
+    assert Gate(value=0.49, at_least=0.5).failed
+    assert not Gate(value=0.5, at_most=0.5).failed
+    assert Gate(value=0.51, at_most=0.5).failed
+    unjudged = Gate(value=9.0, at_most=0.5, n=3, judged=False, reason="3 images")
+    assert not unjudged.failed
+    assert str(unjudged) == "9.0000 (at most 0.5, n=3): not judged, 3 images"
+    # As bundles of before had them.
+    assert not Gate.model_validate({"value": 0.99, "at_least": 0.98}).failed
+    for wrong in (
+        {"value": 1.0},
+        {"value": 1.0, "at_least": 0.0, "at_most": 2.0},
+        {"value": None, "at_least": 0.0},
+        {"value": 1.0, "at_least": 0.0, "judged": False},
+        {"value": 1.0, "at_least": 0.0, "reason": "why"},
+    ):
+        with pytest.raises(ValueError, match="a gate"):
+            Gate.model_validate(wrong)

@@ -110,6 +110,7 @@ def test_busbra_has_patients_and_folds(make_busbra: Make) -> None:
     assert first.id == "bus_0001-l"
     assert first.group == second.group != dataset.samples[2].group
     assert first.fold == second.fold == 2
+    assert first.device == "d"
     assert dataset.count("malignant") == 2
     assert first.read()[0].shape == (40, 50)
 
@@ -186,14 +187,16 @@ def test_plain_without_a_table(make_plain: Make) -> None:
 
 
 def test_plain_with_a_table(make_plain: Make) -> None:
-    """samples.csv gives class, patient and spacing, and a normal image needs no mask."""
-    table = ["id,category,group,spacing_mm", "img0,benign,p1,0.08", "img1,Normal,p1,", "img2,,p2,"]
+    """samples.csv gives class, patient, spacing and device, and a normal image needs no mask."""
+    table = ["id,category,group,spacing_mm,device", "img0,benign,p1,0.08,GE", "img1,Normal,p1,,"]
+    table += ["img2,,p2,,"]
     root = make_plain(table=table)
     (root / "masks" / "img1.png").unlink()
     dataset = open_dataset(root)
     assert dataset.has_patients
     found = [(s.category, s.group, s.spacing_mm) for s in dataset.samples]
     assert found == [("benign", "p1", 0.08), ("normal", "p1", None), ("lesion", "p2", None)]
+    assert [s.device for s in dataset.samples] == ["GE", "", ""]
     assert not dataset.samples[1].read()[1].any()
 
 

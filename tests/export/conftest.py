@@ -81,7 +81,20 @@ def request_int8(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -
     from edge_bts.export.settings import ExportSettings
 
     settings = ExportSettings.model_validate(
-        {"qat": {"epochs": 1, "batch": 8}, "quantize": {"calibration_images": 6}}
+        {
+            "qat": {"epochs": 1, "batch": 8},
+            "quantize": {"calibration_images": 6},
+            # Two validation images: their measures of size say nothing.
+            "gates": {
+                "min_images": 2,
+                "cine_loops": 1,
+                "cine_frames": 4,
+                "area": 1.0,
+                "longest_diameter": 1.0,
+                "hd95": 1.0,
+                "threshold_shift": 1.0,
+            },
+        }
     )
     output = tmp_path_factory.mktemp("bundles") / "discs.ebts"
     return Request(workshop.checkpoint, output, settings, data=workshop.data)

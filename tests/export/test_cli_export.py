@@ -63,6 +63,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
         "--set", "export.opset=20", "-o", str(tmp_path / "a.ebts"),
     )  # fmt: skip
     assert "fine-tune 2 epochs" in output
+    assert "gates of accuracy on 2 images of discs, val part" in output
     assert "ranges from 5 training images" in output
     assert "opset 20" in output
     assert output.count('"seed": 9') == 2
@@ -94,9 +95,45 @@ def test_engine_is_built_after_the_bundle(
     from edge_bts.export import pipeline
 
     done: list[str] = []
-    monkeypatch.setattr(pipeline, "export", lambda *_, **__: done.append("export"))
-    monkeypatch.setattr(_export, "_build_engine", lambda bundle: done.append(bundle.name))
+    monkeypatch.setattr(pipeline, "export", lambda *_, **__: done.append("export") or "bundle")
+    monkeypatch.setattr(_export, "_build_engine", done.append)
     arguments = (str(workshop.checkpoint), "--fp32", "-o", str(tmp_path / "a.ebts"))
     invoke(*arguments)
     invoke(*arguments, "--engine")
-    assert done == ["export", "export", "a.ebts"]
+    assert done == ["export", "export", "bundle"]
+
+
+def test_ptq_is_no_fine_tune(invoke: Any, workshop: Any, tmp_path: Path) -> None:
+    """--ptq is a spelling of --qat-epochs 0; other epochs, or teachers, contradict it."""
+    asked = [str(workshop.checkpoint), "--int8", "--data", str(workshop.data), "--dry-run"]
+    asked += ["-o", str(tmp_path / "a.ebts"), "--ptq"]
+    output = invoke(*asked)
+    assert "fine-tune" not in output
+    assert '"epochs": 0' in output
+    assert output == invoke(*asked[:-1], "--qat-epochs", "0")
+    with pytest.raises(InputError, match="--ptq and --qat-epochs 3"):
+        invoke(*asked, "--qat-epochs", "3")
+    teacher = str(workshop.checkpoint)
+    with pytest.raises(InputError, match="--ptq"):
+        invoke(*asked, "--teachers", teacher, teacher)
+
+
+def test_gates_can_be_judged_on_the_test_part(invoke: Any, workshop: Any, tmp_path: Path) -> None:
+    """--gate-on test names that part in the plan; another word is refused."""
+    asked = [str(workshop.checkpoint), "--fp16", "--data", str(workshop.data), "--dry-run"]
+    asked += ["-o", str(tmp_path / "a.ebts"), "--latency-gate", "--gate-on"]
+    output = invoke(*asked, "test")
+    assert "gates of accuracy on 5 images of discs, test part, and of latency" in output
+    with pytest.raises(InputError, match=r"gates\.on"):
+        invoke(*asked, "train")
+
+
+def test_sensitivity_makes_no_bundle(invoke: Any, workshop: Any, tmp_path: Path) -> None:
+    """Its output is JSON, of INT8 alone."""
+    asked = [str(workshop.checkpoint), "--data", str(workshop.data), "--sensitivity", "-o"]
+    with pytest.raises(InputError, match=r"NAME\.json"):
+        invoke(*asked, str(tmp_path / "a.ebts"))
+    with pytest.raises(InputError, match="--int8"):
+        invoke(*asked, str(tmp_path / "a.json"), "--fp16")
+    with pytest.raises(InputError, match="--dry-run"):
+        invoke(*asked, str(tmp_path / "a.json"), "--dry-run")

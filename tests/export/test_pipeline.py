@@ -24,7 +24,9 @@ from edge_bts.signing import Trust, load_signing_key, new_key
 
 def quick(workshop: Any, output: Path, precision: str = "fp32") -> pipeline.Request:
     """Ask for a bundle that needs no data."""
-    settings = ExportSettings.model_validate({"precision": precision, "golden_frames": 1})
+    settings = ExportSettings.model_validate(
+        {"precision": precision, "golden_frames": 1, "gates": {"cine_loops": 0}}
+    )
     return pipeline.Request(workshop.checkpoint, output, settings)
 
 
@@ -85,7 +87,9 @@ def test_report_keeps_what_was_done(bundle: Any, request_int8: Any) -> None:
     assert kept["tuned"]["dice"] >= kept["calibrated"]["dice"]
     assert report["quantization"]["int8_convolutions"] == 47
     assert report["quantization"]["layers"]["head"] != "int8"
-    assert len(report["calibration"]) == 6
+    assert len(report["calibration"]["images"]) == 6
+    assert report["operating_points"]["tuned"]["threshold"] == bundle.manifest.threshold
+    assert report["operating_points"]["tuned"]["dice"] > 0.8
     assert report["packages"]["nncf"].startswith("3.4")
     assert report["settings"] == request_int8.settings.model_dump(mode="json")
 
@@ -160,6 +164,7 @@ def test_half_precision_needs_no_data(workshop: Any, tmp_path: Path) -> None:
     made = pipeline.export(quick(workshop, tmp_path / "a.ebts", "fp16"), silent)
     assert made.manifest.models["onnxruntime"] == made.manifest.models["tensorrt"] == "model.onnx"
     assert made.manifest.threshold == 0.5
+    assert "latency" not in made.manifest.gates
     assert len(made.read("model.onnx")) < 0.6 * len(made.read("model.fp32.onnx"))
 
 
@@ -261,3 +266,44 @@ def test_another_split_is_refused(workshop: Any, request_int8: Any, tmp_path: Pa
     )
     with pytest.raises(InputError, match="split"):
         pipeline.prepare(other)
+
+
+@pytest.mark.slow
+def test_two_int8_exports_are_equal(bundle: Any, request_int8: Any, tmp_path: Path) -> None:
+    """Calibration, fine-tune and gates give the same bytes again, the manifest included."""
+    again = dataclasses.replace(request_int8, output=tmp_path / bundle.path.name)
+    second = pipeline.export(again, silent)
+    assert second.read("model.onnx") == bundle.read("model.onnx")
+    manifest = (second.path / "manifest.json").read_bytes()
+    assert manifest == (bundle.path / "manifest.json").read_bytes()
+
+
+def test_a_failed_gate_writes_nothing(
+    workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accuracy ends the export with code 4, latency with 5; what passes is in the manifest."""
+    from edge_bts.errors import LatencyGateError
+    from edge_bts.export.gates import Verdict
+    from edge_bts.manifest import Gate
+
+    request = quick(workshop, tmp_path / "a.ebts", "fp16")
+    half = pipeline.export_models(workshop.folded, workshop.folded, 64, request.settings)
+    monkeypatch.setattr(pipeline, "export_models", lambda *_: half)
+
+    def limited(ratio: float) -> pipeline.Request:
+        latency = {"gate": True, "ratio": ratio, "rounds": 3, "frames": 1, "warmup": 0}
+        settings = {**request.settings.model_dump(), "latency": latency}
+        return dataclasses.replace(request, settings=ExportSettings.model_validate(settings))
+
+    with monkeypatch.context() as patch:
+        lost = {"missed_lesions": Verdict(gate=Gate(value=0.5, at_most=0.02, n=40))}
+        patch.setattr(pipeline, "run_gates", lambda *_, **__: lost)
+        with pytest.raises(AccuracyGateError, match=r"missed_lesions is 0\.5.*nothing was written"):
+            pipeline.export(request, silent)
+    with pytest.raises(LatencyGateError, match="use --fp16 or --fp32") as caught:
+        pipeline.export(limited(1e-6), silent)
+    assert caught.value.exit_code == 5
+    assert list(tmp_path.iterdir()) == []
+    made = pipeline.export(limited(1e6), silent).manifest
+    assert made.gates["latency"].n == 3
+    assert made.gates["flicker"].reason.startswith("0 pairs of frames")

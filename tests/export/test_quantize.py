@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edge_bts.export.layers import plan_layers
-from edge_bts.export.quantize import MIN_SCALE, quantizers, snap_scales, summarise
+from edge_bts.export.quantize import MIN_SCALE, quantize, quantizers, snap_scales, summarise
 from edge_bts.export.settings import QuantizeSettings
 
 
@@ -66,6 +66,17 @@ def test_a_layer_can_be_kept_float_by_name(workshop: Any) -> None:
     plan = plan_layers(workshop.folded, workshop.images[0], settings)
     kept = {name for name, kind in plan.layers.items() if kind == "named by keep_float"}
     assert kept == {f"decoder.0.{part}.0" for part in ("reduce", "conv", "expand", "shortcut")}
+
+
+def test_a_group_can_be_quantized_alone(workshop: Any) -> None:
+    """Only input and weight of its two convolutions are rounded, no addition, nothing else."""
+    wanted = ["gate.0.gating.0", "gate.0.skip.0"]
+    model, plan = quantize(workshop.folded, workshop.images[:2], QuantizeSettings(), wanted)
+    assert [name for name, kind in plan.layers.items() if kind == "int8"] == wanted
+    names = sorted(name.split("__")[0] for name, _ in quantizers(model, shared=True))
+    # NNCF numbers calls: of four gates, that of the finest level is called last.
+    gating, skip = "pre_hooks.gating/0/conv2d/3", "pre_hooks.skip/0/conv2d/3"
+    assert names == [gating, gating, skip, skip]
 
 
 def test_scales_are_positive_numbers_of_fp16(workshop: Any) -> None:
