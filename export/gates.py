@@ -27,8 +27,6 @@ from edge_bts.manifest import Gate
 from edge_bts.metrics import ImageRow, dice, paired_difference
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.table import Table
 
     from edge_bts.bundle import Bundle
@@ -408,7 +406,7 @@ def limits_of(bundle: Bundle, recipe: Mapping[str, Any]) -> GateSettings:
 
 
 def gate_bundle(
-    path: Path,
+    bundle: Bundle,
     deployed: Segmenter,
     rows: Sequence[ImageRow],
     samples: Sequence[Sample],
@@ -421,7 +419,7 @@ def gate_bundle(
     """Judge a bundle against the float reference that it holds, in the same backend.
 
     Args:
-        path: The bundle.
+        bundle: The bundle.
         deployed: Its own model, opened.
         rows: Of ``deployed`` on ``samples``.
         samples: Images with masks.
@@ -435,14 +433,12 @@ def gate_bundle(
     """
     import json
 
-    from edge_bts.bundle import open_bundle_folder
-    from edge_bts.runtime import open_bundle
+    from edge_bts.runtime import open_network
 
-    bundle = open_bundle_folder(path)
     if bundle.manifest.precision == "fp32" or deployed.precision != bundle.manifest.precision:
         raise InputError(
             f"Expected the int8 or fp16 model of a bundle to compare with its float reference, but "
-            f"got {deployed.precision} of {path}, which holds {bundle.manifest.precision}."
+            f"got {deployed.precision} of {bundle.path}, which holds {bundle.manifest.precision}."
         )
     try:
         report = json.loads(bundle.read("report.json"))
@@ -453,11 +449,11 @@ def gate_bundle(
         cuts = [float(own[name]) for name in names]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
-            f"Expected report.json of {path} to tell the thresholds of the float model, but it "
-            "does not; export the bundle again."
+            f"Expected report.json of {bundle.path} to tell the thresholds of the float model, but "
+            "it does not; export the bundle again."
         ) from None
     backend, threads = deployed.backend.name, deployed.backend.threads
-    reference = open_bundle(path, backend=backend, precision="fp32", threads=threads)
+    reference = open_network(bundle, backend=backend, precision="fp32", threads=threads)
     reference.threshold, reference.presence_threshold = cuts
     return run_gates(
         reference,

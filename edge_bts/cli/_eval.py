@@ -15,6 +15,7 @@ from edge_bts.cli import _options as opt
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edge_bts.bundle import Bundle
     from edge_bts.data import Dataset, Sample
     from edge_bts.evaluate import Report
     from edge_bts.export.gates import Verdict
@@ -128,7 +129,7 @@ def evaluate(
         dataset = open_dataset(folder)
         sets.append(_Set(dataset.name, Part.all.value, list(dataset.samples)))
     believed = find_trust(trust or (), allow_unsigned=allow_unsigned)
-    segmenter, trained_on = _open(model, backend, precision, device, threads, believed)
+    bundle, segmenter, trained_on = _open(model, backend, precision, device, threads, believed)
     for note in segmenter.notes:
         print(f"edge-bts: note: {note}.", file=sys.stderr)
     reports: list[Report] = []
@@ -149,7 +150,8 @@ def evaluate(
             leaks=_leaks(each, trained_on),
         )
         if gates:
-            verdicts = _gate(model, segmenter, report, drawn[-1], set_ or [])
+            assert bundle is not None  # _check_gates_alone() saw to it
+            verdicts = _gate(bundle, segmenter, report, drawn[-1], set_ or [])
             report = report.model_copy(update={"gates": {k: v.gate for k, v in verdicts.items()}})
         if report.leaks:
             print(f"edge-bts: note: {each.dataset}: {report.leaks}.", file=sys.stderr)
@@ -206,18 +208,21 @@ def _check_gates_alone(model: Path, others: set[str]) -> None:
 
 
 def _gate(
-    model: Path, segmenter: Segmenter, report: Report, samples: list[Sample], overrides: list[str]
+    bundle: Bundle,
+    segmenter: Segmenter,
+    report: Report,
+    samples: list[Sample],
+    overrides: list[str],
 ) -> dict[str, Verdict]:
-    from edge_bts.bundle import open_bundle_folder
     from edge_bts.config import load_recipe
     from edge_bts.export.gates import gate_bundle, limits_of
 
     return gate_bundle(
-        model,
+        bundle,
         segmenter,
         report.rows,
         samples,
-        limits_of(open_bundle_folder(model), load_recipe(None, overrides)),
+        limits_of(bundle, load_recipe(None, overrides)),
         min_area_px=report.min_area_px,
         seed=report.seed,
         progress=True,
@@ -271,8 +276,8 @@ def _open(
     device: str,
     threads: int | None,
     trust: Trust,
-) -> tuple[Segmenter, tuple[str, str]]:
-    """Return the segmenter, and the data set and the hash of the split it was trained on."""
+) -> tuple[Bundle | None, Segmenter, tuple[str, str]]:
+    """Return the bundle, the segmenter, and data set and split's hash that it was trained on."""
     from edge_bts.errors import InputError
     from edge_bts.runtime import BACKENDS, open_checkpoint, open_network
 
@@ -284,7 +289,7 @@ def _open(
         bundle = open_bundle_folder(model, trust)
         segmenter = open_network(bundle, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
         provenance = bundle.manifest.provenance
-        return segmenter, (provenance.dataset, provenance.split_hash)
+        return bundle, segmenter, (provenance.dataset, provenance.split_hash)
     if backend not in ("auto", "torch") or precision not in (None, "fp32"):
         raise InputError(
             f"Expected a bundle for --backend {backend} and --precision {precision or 'fp32'}, but "
@@ -294,7 +299,7 @@ def _open(
     from edge_bts.models import checkpoint_info
 
     info = checkpoint_info(model)
-    return segmenter, (info.dataset, info.split_hash)
+    return None, segmenter, (info.dataset, info.split_hash)
 
 
 def _leaks(evaluated: _Set, trained_on: tuple[str, str]) -> str:

@@ -325,15 +325,15 @@ def test_gates_of_a_bundle_are_stored_and_can_be_run_again(bundle: Any, workshop
     from edge_bts.data import make_split, open_dataset, select
     from edge_bts.evaluate import score_samples
     from edge_bts.export.gates import gate_bundle
-    from edge_bts.runtime import open_bundle
+    from edge_bts.runtime import open_network
 
     dataset = open_dataset(workshop.data)
     val = select(dataset, make_split(dataset, seed=0), "val")
     limits = limits_of(bundle, {})
     assert (limits.min_images, limits.cine_frames) == (2, 4)
-    segmenter = open_bundle(bundle.path, backend="openvino", threads=1)
+    segmenter = open_network(bundle, backend="openvino", threads=1)
     rows = score_samples(segmenter, val)
-    verdicts = gate_bundle(bundle.path, segmenter, rows, val, limits)
+    verdicts = gate_bundle(bundle, segmenter, rows, val, limits)
     stored = json.loads(bundle.read("report.json"))["gates"]
     assert stored["on"] == f"{len(val)} images of discs, val part"
     assert {k: v.model_dump() for k, v in verdicts.items()} == stored["verdicts"]
@@ -350,11 +350,11 @@ def test_gates_of_a_bundle_are_stored_and_can_be_run_again(bundle: Any, workshop
 def test_a_float_model_has_no_other_to_be_judged_against(bundle: Any) -> None:
     """--gates with the reference itself is refused."""
     from edge_bts.export.gates import gate_bundle
-    from edge_bts.runtime import open_bundle
+    from edge_bts.runtime import open_network
 
-    segmenter = open_bundle(bundle.path, backend="openvino", precision="fp32", threads=1)
+    segmenter = open_network(bundle, backend="openvino", precision="fp32", threads=1)
     with pytest.raises(InputError, match="int8 or fp16 model"):
-        gate_bundle(bundle.path, segmenter, [], [], GateSettings())
+        gate_bundle(bundle, segmenter, [], [], GateSettings())
 
 
 def test_eval_gates_exits_with_4_after_the_report_is_written(
@@ -373,7 +373,7 @@ def test_eval_gates_exits_with_4_after_the_report_is_written(
     app.callback()(lambda: None)
     _eval.register(app)
     asked = ["eval", str(bundle.path), "--data", str(workshop.data), "--gates", "--part", "all"]
-    asked += ["--threads", "1", "--limit", "6", "-o"]
+    asked += ["--allow-unsigned", "--threads", "1", "--limit", "6", "-o"]
     fine = CliRunner().invoke(app, [*asked, str(tmp_path / "a.json")])
     assert fine.exit_code == 0, fine.output
     assert "dice_lower_bound" in fine.output
@@ -397,8 +397,8 @@ def test_eval_gates_exits_with_4_after_the_report_is_written(
 
 def test_no_images_leave_only_the_loops(bundle: Any) -> None:
     """Without data every gate of images is not judged, with its reason."""
-    from edge_bts.runtime import open_bundle
+    from edge_bts.runtime import open_network
 
-    segmenter = open_bundle(bundle.path, backend="openvino", threads=1)
+    segmenter = open_network(bundle, backend="openvino", threads=1)
     verdicts = run_gates(segmenter, segmenter, [], GateSettings(cine_loops=0))
     assert not any(verdict.gate.judged for verdict in verdicts.values())
