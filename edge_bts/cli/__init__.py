@@ -32,6 +32,7 @@ _COMMANDS = (
     "build",
     "inspect",
     "verify",
+    "compare",
     "run",
     "bench",
     "doctor",
