@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import platform
 import re
@@ -37,7 +37,8 @@ class Check:
 
 def run_checks() -> list[Check]:
     """Look at everything; no check raises."""
-    return [*_system(), *_base(), _geometry(), *_backends(), *_tensorrt(), *_extras()]
+    found = [*_system(), *_base(), _geometry(), *_backends(), *_tensorrt()]
+    return [*found, *_commands(found), *_extras()]
 
 
 def _system() -> Iterator[Check]:
@@ -52,6 +53,14 @@ def _system() -> Iterator[Check]:
         yield Check("system", "instructions", "note", detail)
     else:
         yield Check("system", "instructions", "ok", found or "not known on this platform")
+
+    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    if governor in ("", "performance"):
+        yield Check("system", "frequency governor", "ok", governor or "unknown: not readable here")
+    else:
+        detail = f"{governor}: the clock follows the load, so times of single frames vary"
+        mend = "sudo cpupower frequency-set -g performance, before you measure"
+        yield Check("system", "frequency governor", "note", detail, mend)
 
 
 def _read(path: str) -> str:
@@ -196,6 +205,43 @@ def _tensorrt() -> Iterator[Check]:
             f"{gpu.driver}, {cuda.name} with CUDA {gpu.runtime}"
         )
         yield Check("tensorrt", "CUDA", "ok", detail)
+
+
+# What each command needs beyond the base: an extra of edge-bts and its modules.
+_TRAIN = ("torch", "lightning_fabric", "kornia", "tensorboard", "matplotlib")
+_COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "run, eval, inspect, compare, key, sign": ("", ()),
+    "verify": ("export", ("onnxruntime", "onnx")),
+    "bench": ("bench", ("torch", "onnxruntime", "matplotlib")),
+    "train, distill, study": ("train", _TRAIN),
+    "export": ("train,export", ("nncf", "onnx", "onnxruntime", *_TRAIN)),
+}
+# What a command still does without them.
+_WITHOUT = {
+    "verify": "compares what OpenVINO runs; other forms and the search for a tensor are left out",
+    "bench": "measures the bundle; rows of torch and ONNX Runtime, and the plot, are left out",
+}
+
+
+def _commands(before: list[Check]) -> Iterator[Check]:
+    """What can be done here, in the words of the command line."""
+    base = [check.name for check in before if check.state == "missing"]
+    for command, (extra, modules) in _COMMANDS.items():
+        absent = [name for name in modules if importlib.util.find_spec(name) is None]
+        if base:
+            yield Check("command", command, "note", f"not before {', '.join(base)} is mended")
+        elif not absent:
+            yield Check("command", command, "ok", "ready")
+        else:
+            without = _WITHOUT.get(command, "cannot run")
+            detail = f"{without}: {', '.join(absent)} not installed"
+            yield Check("command", command, "note", detail, f"pip install 'edge-bts[{extra}]'")
+    device = [c.name for c in before if c.group == "tensorrt" and c.state == "note"]
+    if device:
+        detail = f"cannot run: {' and '.join(device)} as said above"
+        yield Check("command", "build", "note", detail)
+    else:
+        yield Check("command", "build", "ok", "ready")
 
 
 def _extras() -> Iterator[Check]:

@@ -136,6 +136,35 @@ def test_doctor_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "missing safetensors not installed" in " ".join(result.output.split())  # in the table
 
 
+def test_doctor_tells_what_each_command_can_do_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device without torch: run is ready, verify and bench do a part, training cannot run."""
+    monkeypatch.setattr(
+        _doctor_checks.importlib.util,
+        "find_spec",
+        lambda name: None if name in ("torch", "onnx", "onnxruntime") else name,
+    )
+    base = [Check("base", "numpy", "ok", "2.0"), Check("tensorrt", "CUDA", "note", "none")]
+    found = {check.name: check for check in _doctor_checks._commands(base)}
+    assert found["run, eval, inspect, compare, key, sign"].state == "ok"
+    assert found["train, distill, study"].detail == "cannot run: torch not installed"
+    assert found["train, distill, study"].mend == "pip install 'edge-bts[train]'"
+    assert "left out: onnxruntime, onnx not installed" in found["verify"].detail
+    assert "cannot run: CUDA" in found["build"].detail
+    broken = [Check("base", "numpy", "missing", "not installed", "run pip install numpy")]
+    assert {c.state for c in _doctor_checks._commands(broken) if c.name != "build"} == {"note"}
+
+
+@pytest.mark.parametrize(("text", "state"), [("performance\n", "ok"), ("powersave\n", "note")])
+def test_doctor_warns_of_a_clock_that_follows_the_load(
+    text: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A governor other than performance is named, with the command that sets it."""
+    monkeypatch.setattr(_doctor_checks, "_read", lambda path: text if "governor" in path else "")
+    check = next(c for c in _doctor_checks._system() if c.name == "frequency governor")
+    assert check.state == state
+    assert ("cpupower" in check.mend) == (state == "note")
+
+
 def test_doctor_survives_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged binary package is reported with its reason, not raised."""
     monkeypatch.setitem(sys.modules, "safetensors", None)
