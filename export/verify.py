@@ -328,20 +328,29 @@ def _forms(
         floats.insert(0, stored)
     forms.add_onnx("onnxruntime fp32", models[_REFERENCE], floats)
     forms.add_openvino("openvino fp32", models[_REFERENCE], models[_REFERENCE], floats)
+    same = floats
     if own != "fp32":
         if golden is not None:
             forms.add(stored, lambda: _remembered(golden, manifest), made_from=floats)
         optimized, plain = f"onnxruntime {own}", f"onnx {own}, plain"
         same = [stored, plain, optimized]
-        forms.add_onnx(plain, models["onnxruntime"], same, floats, plain=True)
-        if models["tensorrt"] != models["onnxruntime"]:
-            half = "onnx fp16-typed, plain"
-            forms.add_onnx(half, models["tensorrt"], same, floats, plain=True)
-        forms.add_onnx(optimized, models["onnxruntime"], same, floats)
-        forms.add_openvino(
-            f"openvino {own}", models["openvino"], models["onnxruntime"], same, floats
-        )
+        if (file := models.get("onnxruntime")) is not None:
+            forms.add_onnx(plain, file, same, floats, plain=True)
+            if models.get("tensorrt", file) != file:
+                half = "onnx fp16-typed, plain"
+                forms.add_onnx(half, models["tensorrt"], same, floats, plain=True)
+            forms.add_onnx(optimized, file, same, floats)
+            if "openvino" in models:
+                forms.add_openvino(f"openvino {own}", models["openvino"], file, same, floats)
+    if "tensorrt" in models or own == "fp32":
+        forms.add(f"tensorrt {own}", lambda: _engine(bundle, own), same=same, made_from=floats)
     return forms
+
+
+def _engine(bundle: Bundle, precision: str) -> Infer:
+    from edge_bts.runtime._tensorrt import EngineSource
+
+    return open_backend("tensorrt", EngineSource(bundle, None), precision=precision).infer
 
 
 def _torch_float(bundle: Bundle, checkpoint: Path) -> Infer:

@@ -94,6 +94,22 @@ def test_the_segmenter_takes_frames(bundle: Bundle, build: Any) -> None:
     assert segmenter.describe()["backend_version"] == segmenter.backend.version
 
 
+@pytest.mark.usefixtures("machine")
+def test_verify_compares_the_engine_too(bundle: Bundle, build: Any) -> None:
+    """An engine that is in the cache is a form like the others; without it the mend is named."""
+    from edge_bts.export.verify import verify
+
+    report, _ = verify(bundle, threads=1, locate=False)
+    assert [s.name for s in report.skipped] == ["tensorrt int8"]
+    assert "edge-bts build" in report.skipped[0].reason
+    build()
+    report, _ = verify(bundle, threads=1, locate=False)
+    row = report.parity.rows[-1]
+    assert (row.name, row.against) == ("tensorrt int8", "torch int8, stored at export")
+    assert row.max_abs < 1e-6
+    assert report.failures == []
+
+
 def test_nothing_is_built_at_run_time(machine: Machine, bundle: Bundle) -> None:
     """Without an engine there is one sentence with the command, and no builder was made."""
     with pytest.raises(EnvironmentMismatchError, match=r"run `edge-bts build .* --int8` here"):
