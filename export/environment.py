@@ -42,11 +42,18 @@ def need_extension() -> None:
     """
     os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", str(_TIMEOUT_SECONDS))
     _path_of_ninja()
-    if "TORCH_EXTENSIONS_DIR" in os.environ:
+    folder = _cache_folder()
+    # A process that we started has inherited the variable: then it names our folder.
+    if os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(folder)) != str(folder):
         _load()  # the user's own folder: others may build there, its locks are not ours
         return
-    folder = _cache_folder()
-    os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentMismatchError(
+            f"Expected to build NNCF's extension in {folder}, but {error.strerror}; set "
+            "TORCH_EXTENSIONS_DIR to a folder that can be written."
+        ) from None
     with _locked(folder / "edge-bts.lock"):
         for stale in folder.glob("**/lock"):
             stale.unlink(missing_ok=True)
@@ -55,15 +62,7 @@ def need_extension() -> None:
 
 def _cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "edge-bts" / "torch_extensions"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentMismatchError(
-            f"Expected to build NNCF's extension in {folder}, but {error.strerror}; set "
-            "TORCH_EXTENSIONS_DIR to a folder that can be written."
-        ) from None
-    return folder
+    return (Path(base) if base else Path.home() / ".cache") / "edge-bts" / "torch_extensions"
 
 
 @contextlib.contextmanager

@@ -10,18 +10,27 @@ import pytest
 from edge_bts.export import environment
 
 
-def test_a_stale_lock_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock that an aborted build left in our cache is gone before the extension is loaded."""
-    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+@pytest.mark.parametrize("inherited", [False, True])
+def test_a_stale_lock_is_removed(
+    inherited: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that an aborted build left in our cache is gone before the extension is loaded.
+
+    In a process that was started by one of ours, and has inherited the folder's name, too.
+    """
+    folder = tmp_path / "edge-bts" / "torch_extensions"
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(folder))
+    if not inherited:
+        monkeypatch.delenv("TORCH_EXTENSIONS_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    stale = tmp_path / "edge-bts" / "torch_extensions" / "nncf" / "ext" / "lock"
+    stale = folder / "nncf" / "ext" / "lock"
     stale.parent.mkdir(parents=True)
     stale.touch()
     seen: list[bool] = []
     monkeypatch.setattr(environment, "_load", lambda: seen.append(stale.exists()))
     environment.need_extension()
     assert seen == [False]
-    monkeypatch.delenv("TORCH_EXTENSIONS_DIR")
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
 
 
 def test_a_folder_of_the_user_is_left_alone(
