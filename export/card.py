@@ -22,6 +22,13 @@ LIMITS = (
     "Golden frames in this bundle are simulated; they test the software, not the medicine.",
 )
 
+_LICENCES = {
+    "BUSI": "Licence of the data: research use with citation (Al-Dhabyani et al. 2020, "
+    "doi 10.1016/j.dib.2019.104863); the images must not be redistributed, and none is in here.",
+    "BUS-BRA": "Licence of the data: use and distribution are free with notice and citation "
+    "(Gómez-Flores et al. 2024, doi 10.1002/mp.16812); no image is in here.",
+}
+
 _HEADS = ("model", "compared with", "max |Δp|", "mean |Δp|", "Dice to it", "Dice to truth")
 
 
@@ -87,6 +94,14 @@ def model_card(
         f"Trained on {checkpoint.dataset or 'data that the checkpoint does not name'} "
         f"({checkpoint.category} images), split `{checkpoint.split_hash[:12] or 'unknown'}`. "
         f"Calibration, threshold and parity: {report['data'] or 'simulated phantoms only'}.",
+        "",
+        _LICENCES.get(checkpoint.dataset, "The data's licence is not known to this tool."),
+        "",
+        "## Training",
+        "",
+        f"Seed {checkpoint.seed}, epoch {checkpoint.epoch} kept by validation; edge-bts "
+        f"{checkpoint.edge_bts_version}. All settings, of training and export, and the commit: "
+        "`provenance` in `manifest.json`.",
         "",
         "## Operating point",
         "",
