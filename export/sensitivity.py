@@ -153,22 +153,17 @@ def analyse(request: Request, say: Callable[[Any], None] = print) -> Sensitivity
             f"Expected --int8 with --sensitivity, but got {request.settings.precision}: there is "
             "nothing to quantize."
         )
-    bench = _Bench(open_request(request))
-    found = _resume(output, bench, request.force)
-    if found is None:
-        say("Measuring the float model, and all in INT8.")
-        found = bench.start()
-        write_json(output, found.model_dump(mode="json"))
-    done = {group.name for group in found.groups}
-    if done:
-        say(f"Continuing: {len(done)} of {len(found.expected)} groups are measured.")
-    for number, name in enumerate(found.expected, start=1):
-        if name in done:
-            continue
-        say(f"{number} of {len(found.expected)}: {name}")
-        found = found.model_copy(update={"groups": [*found.groups, bench.measure(name)]})
-        write_json(output, found.model_dump(mode="json"))
     picture = output.with_suffix(".png")
+    if picture.exists() and not (output.exists() or request.force):
+        raise InputError(
+            f"Expected {picture} not to exist, because the plot goes there, but it does; choose "
+            "another name or pass --force."
+        )
+    prepared = open_request(request)
+    inputs = _inputs(prepared)
+    found = None if request.force else _resume(output, inputs)
+    if found is None or len(found.groups) < len(found.expected):
+        found = _measure(prepared, inputs, found, say)
     draw_sensitivity(found, picture)
     say(sensitivity_table(found))
     proposal = found.proposal(request.settings.sensitivity.recovery)
@@ -183,18 +178,52 @@ def analyse(request: Request, say: Callable[[Any], None] = print) -> Sensitivity
     return found
 
 
+def _measure(
+    prepared: Prepared,
+    inputs: dict[str, Any],
+    found: Sensitivity | None,
+    say: Callable[[Any], None],
+) -> Sensitivity:
+    """Measure the groups that ``found`` lacks, and write the file after each."""
+    output = prepared.request.output
+    say("Measuring the float model, and all in INT8.")
+    bench = _Bench(prepared)
+    if found is None:
+        found = bench.start(inputs)
+        write_json(output, found.model_dump(mode="json"))
+    for number, name in enumerate(found.expected, start=1):
+        if number <= len(found.groups):
+            continue
+        say(f"{number} of {len(found.expected)}: {name}")
+        found = found.model_copy(update={"groups": [*found.groups, bench.measure(name)]})
+        write_json(output, found.model_dump(mode="json"))
+    return found
+
+
 def _toml(names: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
 
-def _resume(output: Path, bench: _Bench, force: bool) -> Sensitivity | None:
-    if force or not output.exists():
+def _inputs(prepared: Prepared) -> dict[str, Any]:
+    """Return what the figures depend on, JSON-able."""
+    request, inputs = prepared.request, prepared.inputs
+    assert inputs is not None  # open_request() saw to it: the precision is int8
+    settings = request.settings.model_dump(mode="json")
+    return {
+        "checkpoint_sha256": sha256_file(request.checkpoint),
+        "split_hash": inputs.split_hash,
+        **{name: settings[name] for name in ("seed", "quantize", "sensitivity", "latency")},
+    }
+
+
+def _resume(output: Path, inputs: dict[str, Any]) -> Sensitivity | None:
+    if not output.exists():
         return None
     try:
         found = Sensitivity.model_validate_json(output.read_bytes())
     except (OSError, ValidationError):
         found = None
-    if found is None or found.inputs != bench.inputs:
+    if found is None or found.inputs != inputs:
         raise InputError(
             f"Expected {output} not to exist or to be a sensitivity analysis of the same "
             "checkpoint, data and settings, but it is another; choose another name or pass "
@@ -210,17 +239,8 @@ class _Bench:
         request, self.checkpoint = prepared.request, prepared.checkpoint
         self.settings = request.settings
         inputs = prepared.inputs
-        assert inputs is not None  # open_request() saw to it: the precision is int8
+        assert inputs is not None  # as above
         own = self.settings.sensitivity
-        self.inputs = {
-            "checkpoint_sha256": sha256_file(request.checkpoint),
-            "split_hash": inputs.split_hash,
-            "seed": self.settings.seed,
-            **{
-                name: getattr(self.settings, name).model_dump(mode="json")
-                for name in ("quantize", "sensitivity", "latency")
-            },
-        }
         self.student = fold_batch_norm(prepared.module)
         traits = traits_of(inputs.train)
         drawn = draw_covering(traits, own.calibration_images, self.settings.seed)
@@ -233,8 +253,6 @@ class _Bench:
             )
         order = np.random.default_rng(self.settings.seed).permutation(len(lesions))
         self.samples = [lesions[index] for index in sorted(order[: own.images].tolist())]
-        self.layers: dict[str, str] = {}
-        self._groups: dict[str, list[str]] = {}
         self._float = self._open(self.student, "fp32")
         whole, plan = quantize(self.student, self.calibration, self.settings.quantize)
         self.layers = plan.layers
@@ -250,10 +268,10 @@ class _Bench:
             )
         self._int8 = self._open(whole, "int8")
 
-    def start(self) -> Sensitivity:
+    def start(self, inputs: dict[str, Any]) -> Sensitivity:
         """Measure the two networks that the others are compared with."""
         return Sensitivity(
-            inputs=self.inputs,
+            inputs=inputs,
             images=[sample.id for sample in self.samples],
             patients=[sample.group for sample in self.samples],
             expected=list(self._groups),

@@ -133,8 +133,12 @@ def test_an_interrupted_analysis_goes_on(
     whole = sensitivity.analyse(request, say=lambda _: None)
     assert [group.name for group in whole.groups] == whole.expected == asked
     assert (tmp_path / "s.png").is_file()
+    monkeypatch.setattr(sensitivity, "_Bench", None)  # a whole file is shown, not measured again
+    assert sensitivity.analyse(request, say=lambda _: None) == whole
     other = dataclasses.replace(
         request, settings=ExportSettings.model_validate({**settings, "seed": 1})
     )
-    with pytest.raises(InputError, match="--force"):
-        sensitivity.analyse(other, say=lambda _: None)
+    for refused in (other, dataclasses.replace(request, output=tmp_path / "t.json")):
+        (tmp_path / "t.png").touch()
+        with pytest.raises(InputError, match="--force"):
+            sensitivity.analyse(refused, say=lambda _: None)
