@@ -14,6 +14,7 @@ from edge_bts.errors import InputError
 from edge_bts.export import sensitivity
 from edge_bts.export.latency import Ratio
 from edge_bts.export.sensitivity import Group, Sensitivity, Variant, groups_of
+from edge_bts.export.sensitivity_plot import draw_sensitivity, sensitivity_table
 from edge_bts.export.settings import ExportSettings
 
 
@@ -82,8 +83,8 @@ def test_proposal_holds_what_surely_gives_dice_back() -> None:
 def test_table_and_picture_hold_every_group(tmp_path: Path) -> None:
     """One row a group; the PNG is one."""
     found = made_up()
-    assert sensitivity.sensitivity_table(found).row_count == 4
-    sensitivity.draw_sensitivity(found, tmp_path / "a.png")
+    assert sensitivity_table(found).row_count == 4
+    draw_sensitivity(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
