@@ -182,7 +182,7 @@ def _coverage(report: dict[str, Any]) -> list[str]:
     if "calibration" not in report:
         return []
     rows = [
-        (name, value, str(counts[0]), str(counts[1]))
+        (name, value.replace("|", "/"), str(counts[0]), str(counts[1]))
         for name, values in report["calibration"]["coverage"].items()
         for value, counts in values.items()
     ]

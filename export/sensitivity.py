@@ -8,12 +8,11 @@ checkpoint's threshold, without the presence threshold; times are of OpenVINO wi
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,15 +28,12 @@ from edge_bts.export.latency import Ratio, time_ratio
 from edge_bts.export.openvino_ir import ir_from_model
 from edge_bts.export.quantize import quantize
 from edge_bts.export.request import Prepared, Request, open_request
-from edge_bts.files import atomic_path, sha256_file, write_json
+from edge_bts.export.sensitivity_plot import draw_sensitivity, sensitivity_table
+from edge_bts.files import sha256_file, write_json
 from edge_bts.metrics import Difference, dice, paired_difference
 from edge_bts.runtime import Segmenter, open_backend
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from rich.table import Table
-
-__all__ = ["Sensitivity", "analyse", "draw_sensitivity", "groups_of", "sensitivity_table"]
+__all__ = ["Group", "Sensitivity", "Variant", "analyse", "groups_of"]
 
 _LEAST_GAIN = 1e-3  # of the time; below it a gain is noise and would make the quotient endless
 
@@ -153,22 +149,17 @@ def analyse(request: Request, say: Callable[[Any], None] = print) -> Sensitivity
             f"Expected --int8 with --sensitivity, but got {request.settings.precision}: there is "
             "nothing to quantize."
         )
-    bench = _Bench(open_request(request))
-    found = _resume(output, bench, request.force)
-    if found is None:
-        say("Measuring the float model, and all in INT8.")
-        found = bench.start()
-        write_json(output, found.model_dump(mode="json"))
-    done = {group.name for group in found.groups}
-    if done:
-        say(f"Continuing: {len(done)} of {len(found.expected)} groups are measured.")
-    for number, name in enumerate(found.expected, start=1):
-        if name in done:
-            continue
-        say(f"{number} of {len(found.expected)}: {name}")
-        found = found.model_copy(update={"groups": [*found.groups, bench.measure(name)]})
-        write_json(output, found.model_dump(mode="json"))
     picture = output.with_suffix(".png")
+    if picture.exists() and not (output.exists() or request.force):
+        raise InputError(
+            f"Expected {picture} not to exist, because the plot goes there, but it does; choose "
+            "another name or pass --force."
+        )
+    prepared = open_request(request)
+    inputs = _inputs(prepared)
+    found = None if request.force else _resume(output, inputs)
+    if found is None or len(found.groups) < len(found.expected):
+        found = _measure(prepared, inputs, found, say)
     draw_sensitivity(found, picture)
     say(sensitivity_table(found))
     proposal = found.proposal(request.settings.sensitivity.recovery)
@@ -183,18 +174,52 @@ def analyse(request: Request, say: Callable[[Any], None] = print) -> Sensitivity
     return found
 
 
+def _measure(
+    prepared: Prepared,
+    inputs: dict[str, Any],
+    found: Sensitivity | None,
+    say: Callable[[Any], None],
+) -> Sensitivity:
+    """Measure the groups that ``found`` lacks, and write the file after each."""
+    output = prepared.request.output
+    say("Measuring the float model, and all in INT8.")
+    bench = _Bench(prepared)
+    if found is None:
+        found = bench.start(inputs)
+        write_json(output, found.model_dump(mode="json"))
+    for number, name in enumerate(found.expected, start=1):
+        if number <= len(found.groups):
+            continue
+        say(f"{number} of {len(found.expected)}: {name}")
+        found = found.model_copy(update={"groups": [*found.groups, bench.measure(name)]})
+        write_json(output, found.model_dump(mode="json"))
+    return found
+
+
 def _toml(names: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
 
-def _resume(output: Path, bench: _Bench, force: bool) -> Sensitivity | None:
-    if force or not output.exists():
+def _inputs(prepared: Prepared) -> dict[str, Any]:
+    """Return what the figures depend on, JSON-able."""
+    request, inputs = prepared.request, prepared.inputs
+    assert inputs is not None  # open_request() saw to it: the precision is int8
+    settings = request.settings.model_dump(mode="json")
+    return {
+        "checkpoint_sha256": sha256_file(request.checkpoint),
+        "split_hash": inputs.split_hash,
+        **{name: settings[name] for name in ("seed", "quantize", "sensitivity", "latency")},
+    }
+
+
+def _resume(output: Path, inputs: dict[str, Any]) -> Sensitivity | None:
+    if not output.exists():
         return None
     try:
         found = Sensitivity.model_validate_json(output.read_bytes())
     except (OSError, ValidationError):
         found = None
-    if found is None or found.inputs != bench.inputs:
+    if found is None or found.inputs != inputs:
         raise InputError(
             f"Expected {output} not to exist or to be a sensitivity analysis of the same "
             "checkpoint, data and settings, but it is another; choose another name or pass "
@@ -210,17 +235,8 @@ class _Bench:
         request, self.checkpoint = prepared.request, prepared.checkpoint
         self.settings = request.settings
         inputs = prepared.inputs
-        assert inputs is not None  # open_request() saw to it: the precision is int8
+        assert inputs is not None  # as above
         own = self.settings.sensitivity
-        self.inputs = {
-            "checkpoint_sha256": sha256_file(request.checkpoint),
-            "split_hash": inputs.split_hash,
-            "seed": self.settings.seed,
-            **{
-                name: getattr(self.settings, name).model_dump(mode="json")
-                for name in ("quantize", "sensitivity", "latency")
-            },
-        }
         self.student = fold_batch_norm(prepared.module)
         traits = traits_of(inputs.train)
         drawn = draw_covering(traits, own.calibration_images, self.settings.seed)
@@ -233,8 +249,6 @@ class _Bench:
             )
         order = np.random.default_rng(self.settings.seed).permutation(len(lesions))
         self.samples = [lesions[index] for index in sorted(order[: own.images].tolist())]
-        self.layers: dict[str, str] = {}
-        self._groups: dict[str, list[str]] = {}
         self._float = self._open(self.student, "fp32")
         whole, plan = quantize(self.student, self.calibration, self.settings.quantize)
         self.layers = plan.layers
@@ -250,10 +264,10 @@ class _Bench:
             )
         self._int8 = self._open(whole, "int8")
 
-    def start(self) -> Sensitivity:
+    def start(self, inputs: dict[str, Any]) -> Sensitivity:
         """Measure the two networks that the others are compared with."""
         return Sensitivity(
-            inputs=self.inputs,
+            inputs=inputs,
             images=[sample.id for sample in self.samples],
             patients=[sample.group for sample in self.samples],
             expected=list(self._groups),
@@ -306,121 +320,3 @@ class _Bench:
             found = network.predict(image).probability
             scores.append(dice(geometry.threshold(found, network.threshold), mask))
         return scores
-
-
-def sensitivity_table(found: Sensitivity) -> Table:
-    """Return the groups as a table, the worst bargain first; Dice in points of 100."""
-    from rich.table import Table
-
-    whole, lost = found.int8.time, found.lost(found.int8)
-    table = Table(
-        title="Sensitivity to INT8",
-        caption=f"{len(found.images)} validation images; all in INT8: {100 * lost.mean:+.2f} "
-        f"points lost, {100 * (1 - whole.median):.0f} % of the time saved. Points of Dice; the "
-        "lower bound is of 95 %.",
-    )
-    heads = (
-        "group",
-        "layers",
-        "alone: loses",
-        "saves",
-        "kept float: gives back",
-        "lower bound",
-        "costs",
-        "points per % of time",
-    )
-    for index, head in enumerate(heads):
-        table.add_column(head, justify="right" if index else "left")
-    for group in found.ranked():
-        back = found.recovered(group)
-        table.add_row(
-            group.name,
-            str(len(group.layers)),
-            f"{100 * found.lost(group.only).mean:+.2f}",
-            f"{100 * (1 - group.only.time.median):+.1f} %",
-            f"{100 * back.mean:+.2f}",
-            f"{100 * back.lower_bound:+.2f}",
-            f"{100 * (group.all_but.time.median - 1):+.1f} %",
-            f"{found.drop_per_gain(group):+.3f}",
-        )
-    return table
-
-
-def draw_sensitivity(found: Sensitivity, path: Path) -> None:
-    """Draw Dice against time into a PNG: each group alone in INT8, and each kept float."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    for group in found.groups:
-        lost, back = found.lost(group.only), found.recovered(group)
-        _point(left, 1 - group.only.time.median, lost)
-        _point(right, group.all_but.time.median - 1, back)
-    left.set(
-        title="The group alone in INT8, against float",
-        xlabel="time saved, %",
-        ylabel="Dice lost, points of 100",
-    )
-    right.set(
-        title="The group kept float, against all in INT8",
-        xlabel="time paid, %",
-        ylabel="Dice given back, points of 100",
-    )
-    for axes in (left, right):
-        axes.axhline(0, color="0.4", linewidth=1, zorder=0)
-        axes.axvline(0, color="0.4", linewidth=1, zorder=0)
-        axes.margins(x=0.14, y=0.08)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(
-        f"{len(found.images)} validation images; bars: 95 % intervals, red: above 0; OpenVINO, "
-        "one thread",
-        fontsize=10,
-    )
-    figure.draw_without_rendering()  # places the axes, so that labels can be placed in them
-    names = [group.name for group in found.groups]
-    for axes in (left, right):
-        _label(axes, names)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-
-
-def _point(axes: Axes, gain: float, change: Difference) -> None:
-    colour = "#d1495b" if change.lower_bound > 0 else "#5b6470"
-    x, y = 100 * gain, 100 * change.mean
-    if np.isfinite(change.low):
-        ends = [100 * change.low, 100 * change.high]
-        axes.plot([x, x], ends, color=colour, alpha=0.35, linewidth=2, gid="bar")
-    axes.plot(x, y, "o", color=colour, markersize=6, gid="point")
-
-
-def _label(axes: Axes, names: Sequence[str]) -> None:
-    """Write the names beside the points, each where it lies on no other label or point."""
-    from matplotlib.text import Text
-
-    points = [line for line in axes.lines if line.get_gid() == "point"]
-    taken = [line.get_window_extent() for line in points]
-    for name, line in zip(names, points, strict=True):
-        for distance, side, down in itertools.product((7, 20, 33, 46), (1, -1), (-1, 0, 1)):
-            text = axes.annotate(
-                name,
-                (float(line.get_xdata()[0]), float(line.get_ydata()[0])),  # type: ignore[index, arg-type]
-                xytext=(7 * side, down * distance),
-                textcoords="offset points",
-                ha="left" if side > 0 else "right",
-                va="center",
-                fontsize=8,
-                color="0.15",
-                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6},
-            )
-            text.set_in_layout(False)  # or the axes would move under the labels
-            text.get_window_extent()  # finds the place
-            box = Text.get_window_extent(text)  # of the words alone, without their line
-            if not any(box.overlaps(other) for other in taken):
-                break
-            text.remove()
-        else:
-            continue  # more names than room: the table has them all
-        taken.append(box)

@@ -14,6 +14,7 @@ from edge_bts.errors import InputError
 from edge_bts.export import sensitivity
 from edge_bts.export.latency import Ratio
 from edge_bts.export.sensitivity import Group, Sensitivity, Variant, groups_of
+from edge_bts.export.sensitivity_plot import draw_sensitivity, sensitivity_table
 from edge_bts.export.settings import ExportSettings
 
 
@@ -82,8 +83,8 @@ def test_proposal_holds_what_surely_gives_dice_back() -> None:
 def test_table_and_picture_hold_every_group(tmp_path: Path) -> None:
     """One row a group; the PNG is one."""
     found = made_up()
-    assert sensitivity.sensitivity_table(found).row_count == 4
-    sensitivity.draw_sensitivity(found, tmp_path / "a.png")
+    assert sensitivity_table(found).row_count == 4
+    draw_sensitivity(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -133,8 +134,12 @@ def test_an_interrupted_analysis_goes_on(
     whole = sensitivity.analyse(request, say=lambda _: None)
     assert [group.name for group in whole.groups] == whole.expected == asked
     assert (tmp_path / "s.png").is_file()
+    monkeypatch.setattr(sensitivity, "_Bench", None)  # a whole file is shown, not measured again
+    assert sensitivity.analyse(request, say=lambda _: None) == whole
     other = dataclasses.replace(
         request, settings=ExportSettings.model_validate({**settings, "seed": 1})
     )
-    with pytest.raises(InputError, match="--force"):
-        sensitivity.analyse(other, say=lambda _: None)
+    for refused in (other, dataclasses.replace(request, output=tmp_path / "t.json")):
+        (tmp_path / "t.png").touch()
+        with pytest.raises(InputError, match="--force"):
+            sensitivity.analyse(refused, say=lambda _: None)
