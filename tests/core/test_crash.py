@@ -15,6 +15,9 @@ import pytest
 from edge_bts import files as files_module
 from edge_bts.bundle import open_bundle_folder, write_bundle
 from edge_bts.errors import EdgeBtsError
+from edge_bts.signing import Trust
+
+ANY = Trust(allow_unsigned=True)
 
 FIELDS: dict[str, Any] = {
     "name": "nano",
@@ -33,6 +36,8 @@ import os, signal, sys
 from pathlib import Path
 from edge_bts.bundle import open_bundle_folder, write_bundle
 import edge_bts.errors
+from edge_bts.signing import Trust
+ANY = Trust(allow_unsigned=True)
 
 fields, names = {fields!r}, {names!r}
 root, replace = Path(sys.argv[1]), sys.argv[2] == "replace"
@@ -69,7 +74,7 @@ for moment in range(1, 500):
     if not path.exists():
         state = "absent"
     else:
-        bundle = open_bundle_folder(path)
+        bundle = open_bundle_folder(path, ANY)
         bundle.verify()
         assert sorted(p.name for p in path.iterdir()) == sorted([*names, "manifest.json"])
         state = bundle.read("file0")[:3].decode()
@@ -131,8 +136,8 @@ def test_a_full_disk_leaves_a_bundle_whole_or_none(
                 write_bundle(path, FIELDS, dict.fromkeys(NAMES, b"new"), force=replace)
         assert [each.name for each in tmp_path.iterdir()] == (["a.ebts"] if replace else [])
         if old is not None:
-            assert open_bundle_folder(path).manifest_sha256 == old.manifest_sha256
-            open_bundle_folder(path).verify()
+            assert open_bundle_folder(path, ANY).manifest_sha256 == old.manifest_sha256
+            open_bundle_folder(path, ANY).verify()
     new = write_bundle(path, FIELDS, dict.fromkeys(NAMES, b"new"), force=replace)
     assert new.read("file0") == b"new"
 
@@ -155,7 +160,7 @@ def test_a_system_without_exchange_replaces_in_two_steps(
         patch.setattr(Path, "rename", refuse)
         with pytest.raises(EdgeBtsError, match="Permission denied"):
             write_bundle(path, FIELDS, dict.fromkeys(NAMES, b"new"), force=True)
-    assert open_bundle_folder(path).read("file0") == b"old"
+    assert open_bundle_folder(path, ANY).read("file0") == b"old"
     assert write_bundle(path, FIELDS, dict.fromkeys(NAMES, b"new"), force=True).read("file0")
-    assert open_bundle_folder(path).read("file0") == b"new"
+    assert open_bundle_folder(path, ANY).read("file0") == b"new"
     assert [each.name for each in tmp_path.iterdir()] == ["a.ebts"]
