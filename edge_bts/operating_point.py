@@ -58,11 +58,14 @@ def pick_operating_point(
     equal ones the nearest to 0.5, then the lower. Normals have no say in it; they do not enter the
     mean Dice that is reported either.
 
-    The presence threshold is the lowest that leaves a find on at most ``false_positive_target`` of
-    the normals, moved to the middle of the gap between two scores of the samples, so that it sits
-    on none; 0 if nothing need be emptied. Where emptied lesion images would cost more than
-    ``dice_cost`` of the mean Dice, lesions go first: further normals are let through, as many as
-    it takes.
+    The presence threshold is the lowest at which a find on a further normal is to be expected with
+    a probability of at most ``false_positive_target``, moved to the middle of the gap between two
+    scores of the samples, so that it sits on none; 0 if nothing need be emptied. With k finds left
+    on n normals that probability is at most ``(k + 1)/(n + 1)`` (split conformal prediction;
+    Angelopoulos and Bates 2021, arXiv 2107.07511, theorem 1): k/n would flatter, the more the
+    fewer the normals. Where n is too small for any promise, no find is left. Where emptied lesion
+    images would cost more than ``dice_cost`` of the mean Dice, lesions go first: further normals
+    are let through, as many as it takes.
 
     For validation samples only: figures of the samples that chose a threshold flatter it.
 
@@ -70,7 +73,7 @@ def pick_operating_point(
         segmenter: Gives probabilities and scores; its own thresholds play no part.
         samples: Of the validation part.
         grid: Thresholds of the mask to try, in (0, 1).
-        false_positive_target: Share of the normals, in [0, 1].
+        false_positive_target: Share of normals to come, in [0, 1].
         dice_cost: Most that the presence threshold may cost of the mean Dice, in [0, 1].
         progress: As in :func:`edge_bts.evaluate.evaluate`.
 
@@ -107,7 +110,7 @@ def pick_operating_point(
     def gated(gate: float) -> float:
         return float(np.mean(reached * (present >= gate)))
 
-    allowed = math.floor(false_positive_target * len(normals) + 1e-9)
+    allowed = max(0, math.floor(false_positive_target * (len(normals) + 1) + 1e-9) - 1)
     # The last one is 0, which empties nothing and costs nothing.
     gates = (_gate(finds, scores, number) for number in range(allowed, len(normals) + 1))
     gate = next(gate for gate in gates if mean[best] - gated(gate) <= dice_cost + 1e-9)
