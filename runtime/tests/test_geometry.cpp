@@ -145,3 +145,28 @@ TEST_CASE("the bits are the pinned ones") {
     small.to_source({probability.data(), 256}, {little.data(), 53});
     CHECK(support::crc32(little) == 0x72B21B2EU);
 }
+
+TEST_CASE("a geometry that is laid out anew gives the bits of a new one") {
+    const auto image = support::bytes(500 * 471, 1);
+    Geometry again(1, 1, 256);
+    again.reserve(500, 471);
+    for (const auto& [height, width] : std::vector<std::pair<int, int>>{
+             {500, 471}, {71, 53}, {1, 300}, {256, 256}, {500, 2}}) {
+        Geometry fresh(height, width, 256);
+        again.plan(height, width);
+        std::vector<std::uint8_t> expected(256 * 256);
+        std::vector<std::uint8_t> square(256 * 256, 7);
+        fresh.letterbox({image.data(), width}, {expected.data(), 256});
+        again.letterbox({image.data(), width}, {square.data(), 256});
+        CHECK(square == expected);
+        const auto probability = support::units(256 * 256, 2);
+        const auto count = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+        std::vector<float> back(count);
+        std::vector<float> source(count);
+        fresh.to_source({probability.data(), 256}, {back.data(), width});
+        again.to_source({probability.data(), 256}, {source.data(), width});
+        CHECK(source == back);
+    }
+    CHECK_THROWS_AS(again.plan(0, 5), std::invalid_argument);
+    CHECK(again.box().source_height == 500);
+}
