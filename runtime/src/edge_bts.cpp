@@ -178,8 +178,9 @@ ebts_status check_frame(const ebts_frame& frame, const Limits& limits, Job& job)
     if (frame.data == nullptr) return fail_null("data of the frame");
     const std::size_t bytes = edge_bts::pixel_bytes(frame.format);
     if (bytes == 0) {
-        return fail(EBTS_ERROR_FRAME, "Expected an ebts_format, but got %u; take EBTS_GRAY8 for "
-                                      "8-bit gray.",
+        return fail(EBTS_ERROR_FRAME,
+                    "Expected an ebts_format, but got %u; take EBTS_GRAY8 for "
+                    "8-bit gray.",
                     frame.format);
     }
     if (frame.width == 0 || frame.height == 0) {
@@ -307,7 +308,9 @@ const char* ebts_status_text(ebts_status status) {
     return "unknown status";
 }
 
-const char* ebts_last_error(void) { return last_error; }
+const char* ebts_last_error(void) {
+    return last_error;
+}
 
 ebts_status ebts_model_open(const char* path, const ebts_model_options* options,
                             ebts_model** model) {
@@ -332,7 +335,9 @@ ebts_status ebts_model_open(const char* path, const ebts_model_options* options,
     });
 }
 
-void ebts_model_close(ebts_model* model) { delete model; }
+void ebts_model_close(ebts_model* model) {
+    delete model;
+}
 
 ebts_status ebts_model_describe(const ebts_model* model, ebts_model_info* info) {
     if (model == nullptr) return fail_null("model");
@@ -374,7 +379,9 @@ ebts_status ebts_session_create(const ebts_model* model, const ebts_session_opti
     });
 }
 
-void ebts_session_destroy(ebts_session* session) { delete session; }
+void ebts_session_destroy(ebts_session* session) {
+    delete session;
+}
 
 ebts_status ebts_self_test(ebts_session* session) {
     if (session == nullptr) return fail_null("session");

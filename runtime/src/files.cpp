@@ -31,13 +31,12 @@ class Handle {
 };
 
 Failure unreadable(const std::string& path) {
-    return {EBTS_ERROR_BUNDLE, "Expected a bundle that can be read at " + path +
-                                   ", but: " + std::strerror(errno) +
-                                   "; make one with `edge-bts export`."};
+    return {EBTS_ERROR_BUNDLE, "Expected a bundle that can be read at " + path + ", but: " +
+                                   std::strerror(errno) + "; make one with `edge-bts export`."};
 }
 
 std::optional<Bytes> read_plain(int handle, std::size_t most) {
-    struct stat info {};
+    struct stat info{};
     if (handle < 0 || ::fstat(handle, &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
     // One byte more than is believed: a file that grows while it is read shows.
     const auto size = static_cast<std::uint64_t>(info.st_size);
@@ -61,10 +60,12 @@ Folder::Folder(const std::string& path)
     if (handle_ < 0) throw unreadable(path);
 }
 
-Folder::~Folder() { ::close(handle_); }
+Folder::~Folder() {
+    ::close(handle_);
+}
 
 bool Folder::has(const std::string& name) const noexcept {
-    struct stat info {};
+    struct stat info{};
     return ::fstatat(handle_, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
@@ -90,7 +91,7 @@ std::map<std::string, Entry> Folder::list() const {
     while (const dirent* item = ::readdir(stream.get())) {
         const std::string name = item->d_name;
         if (name == "." || name == "..") continue;
-        struct stat info {};
+        struct stat info{};
         if (::fstatat(handle_, item->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
             throw unreadable(path_);
         }

@@ -86,8 +86,8 @@ Golden read(const Bytes& content, std::uint64_t side) {
     const Tensor expected =
         tensor_of(header, "probability", "F32", sizeof(float), side, count, body, body_size);
     const Tensor mask = tensor_of(header, "mask", "U8", 1, side, count, body, body_size);
-    const std::uint64_t sum = (frames.end - frames.begin) + (expected.end - expected.begin) +
-                              (mask.end - mask.begin);
+    const std::uint64_t sum =
+        (frames.end - frames.begin) + (expected.end - expected.begin) + (mask.end - mask.begin);
     if (header.size() != 4 || sum != body_size) {
         throw std::runtime_error("it holds more than frames, probability and mask");
     }

@@ -116,17 +116,16 @@ void check_features(const Json& record, const std::string& where) {
     if (features == nullptr) return;
     if (!features->is_array()) fault("required_features", "is no list");
     for (const Json& feature : *features) {
-        throw Failure(EBTS_ERROR_INCOMPATIBLE,
-                      where + " requires " + text(feature, "required_features") +
-                          ", which this library (" + ebts_version() +
-                          ") does not know; install a newer one.");
+        throw Failure(EBTS_ERROR_INCOMPATIBLE, where + " requires " +
+                                                   text(feature, "required_features") +
+                                                   ", which this library (" + ebts_version() +
+                                                   ") does not know; install a newer one.");
     }
 }
 
 void read_geometry(const Json& record, Manifest& manifest) {
     const Json& geometry = need_object(record, "geometry");
-    manifest.side =
-        static_cast<int>(whole(need(geometry, "imgsz"), "geometry.imgsz", 32, 4096));
+    manifest.side = static_cast<int>(whole(need(geometry, "imgsz"), "geometry.imgsz", 32, 4096));
     const Json* letterbox = find(geometry, "letterbox");
     if (letterbox != nullptr && *letterbox != "area down, bilinear up, centred") {
         fault("geometry.letterbox", "is another one");
@@ -171,8 +170,7 @@ Manifest read(const Json& record) {
         }
     }
     if (find(record, "minimum_runtime") != nullptr) {
-        manifest.minimum_runtime =
-            texts(need_object(record, "minimum_runtime"), "minimum_runtime");
+        manifest.minimum_runtime = texts(need_object(record, "minimum_runtime"), "minimum_runtime");
     }
     return manifest;
 }

@@ -126,8 +126,8 @@ void Measurer::describe(const Region& region, ebts_point origin, double mm,
                         ebts_component& component) noexcept {
     component = {};
     component.area_px = static_cast<std::uint32_t>(region.area);
-    component.bbox = {region.left + origin.x, region.top + origin.y,
-                      region.right - region.left + 1, region.bottom - region.top + 1};
+    component.bbox = {region.left + origin.x, region.top + origin.y, region.right - region.left + 1,
+                      region.bottom - region.top + 1};
     component.centroid[0] = region.sum_x / region.area + origin.x;
     component.centroid[1] = region.sum_y / region.area + origin.y;
     ebts_point* contour = contours_.get() + points_;
@@ -143,8 +143,7 @@ void Measurer::describe(const Region& region, ebts_point origin, double mm,
 /// Follows the outer border (Suzuki and Abe 1985, algorithm 1, for the outer border alone).
 std::size_t Measurer::trace(const Region& region, ebts_point origin, ebts_point* contour) noexcept {
     const std::uint8_t* first = plane_.get() + region.start;
-    ebts_point point = {region.start % pitch_ - 1 + origin.x,
-                        region.start / pitch_ - 1 + origin.y};
+    ebts_point point = {region.start % pitch_ - 1 + origin.x, region.start / pitch_ - 1 + origin.y};
     int side = kLeft;
     do {
         side = (side + 7) % 8;
@@ -194,8 +193,8 @@ std::size_t Measurer::hull(const ebts_component& component) noexcept {
     const auto chain = [&](const std::vector<std::int32_t>& xs, int sign) {
         const std::size_t base = count;
         for (std::size_t row = 0; row < rows; ++row) {
-            const Corner corner{xs[row], 2 * static_cast<std::int64_t>(box.y) - 1 +
-                                             static_cast<std::int64_t>(row)};
+            const Corner corner{
+                xs[row], 2 * static_cast<std::int64_t>(box.y) - 1 + static_cast<std::int64_t>(row)};
             while (count >= base + 2 &&
                    sign * bend(corners_[count - 2], corners_[count - 1], corner) >= 0) {
                 --count;

@@ -58,7 +58,8 @@ class Measurer {
     int height_ = 0;
     int width_ = 0;
     std::int32_t pitch_ = 0;
-    std::int32_t steps_[16] = {};  ///< To the eight neighbours, anticlockwise from the right, twice.
+    std::int32_t steps_[16] =
+        {};  ///< To the eight neighbours, anticlockwise from the right, twice.
     std::size_t count_ = 0;
     std::size_t found_ = 0;
     std::size_t points_ = 0;

@@ -183,8 +183,8 @@ std::shared_ptr<const Model> open_model(const std::string& path, const Trust& tr
         model->golden = read_golden(bundle.read(kGoldenName), manifest.side);
     }
     self_test(*model, log);
-    log(EBTS_LOG_INFO, "opened " + model->name + " (" + model->precision + ") in " +
-                           model->backend);
+    log(EBTS_LOG_INFO,
+        "opened " + model->name + " (" + model->precision + ") in " + model->backend);
     return model;
 }
 

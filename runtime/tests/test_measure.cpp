@@ -63,8 +63,8 @@ TEST_CASE("every mask of 4 x 4 fits into the memory that is reserved") {
             points += measurer.listed()[i]->contour_count;
             area += measurer.listed()[i]->area_px;
         }
-        if (points > 2 * 16 + 8 || area != static_cast<std::size_t>(
-                                               std::count(mask.begin(), mask.end(), 1))) {
+        if (points > 2 * 16 + 8 ||
+            area != static_cast<std::size_t>(std::count(mask.begin(), mask.end(), 1))) {
             FAIL("mask ", bits);
         }
     }

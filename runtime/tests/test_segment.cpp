@@ -74,8 +74,8 @@ class Guarded {
         const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
         const std::size_t pages = (size + page - 1) / page;
         all_ = (pages + 1) * page;
-        base_ = static_cast<std::uint8_t*>(mmap(nullptr, all_, PROT_READ | PROT_WRITE,
-                                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        base_ = static_cast<std::uint8_t*>(
+            mmap(nullptr, all_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
         REQUIRE(base_ != MAP_FAILED);
         REQUIRE(mprotect(base_ + pages * page, page, PROT_NONE) == 0);
         data = base_ + pages * page - size;
@@ -232,11 +232,11 @@ TEST_CASE("frames of any size and format take nothing from the heap") {
 TEST_CASE("no byte outside the rows is read or written") {
     const auto model = fake_model();
     const Session session = session_of(*model);
-    const auto noise = support::bytes(64 * 64 * 4, 1);
+    const auto noise = support::bytes(64 * (64 * 4 + 6), 1);
     const std::size_t bytes[] = {0, 1, 2, 3, 3, 4, 4, 4, 1};
     for (std::uint32_t format = EBTS_GRAY8; format <= EBTS_NV12; ++format) {
-        for (const auto& [width, height] : {std::pair<std::uint32_t, std::uint32_t>{1, 1},
-                                            {37, 23}, {64, 64}, {2, 61}}) {
+        for (const auto& [width, height] :
+             {std::pair<std::uint32_t, std::uint32_t>{1, 1}, {37, 23}, {64, 64}, {2, 61}}) {
             const std::size_t row = bytes[format] * width;
             const std::size_t pitch = row + 6;
             const std::size_t count = static_cast<std::size_t>(width) * height;

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes as c
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from libedge_bts import Library
+from libedge_bts import MOST, OK, Library
 from native_build import compile_all, configure
 
 SIDE = 32
@@ -133,3 +135,38 @@ def blob_bundle(maker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     key = load_signing_key(maker.with_suffix(".key"))
     return write_bundle(folder / "blob.ebts", fields, files, key=key).path
+
+
+@pytest.fixture(scope="session")
+def segmenter(blob_bundle: Path, maker: Path) -> Any:
+    """Python's segmenter of the same bundle."""
+    from edge_bts.runtime import open_bundle
+    from edge_bts.signing import Trust, load_public_key
+
+    trust = Trust((load_public_key(maker.with_suffix(".pub")).hex(),))
+    return open_bundle(blob_bundle, trust=trust, threads=1)
+
+
+@pytest.fixture(scope="session")
+def trusting(maker: Path) -> dict[str, Any]:
+    """Options that trust the maker."""
+    keys = (c.c_char_p * 1)(str(maker.with_suffix(".pub")).encode())
+    return {"key_files": keys, "key_file_count": 1, "threads": 1}
+
+
+@pytest.fixture(scope="session")
+def model(library: Library, blob_bundle: Path, trusting: dict[str, Any]) -> Iterator[Any]:
+    """The bundle, opened."""
+    status, model = library.open(blob_bundle, **trusting)
+    assert status == OK, library.error()
+    yield model
+    library.model_close(model)
+
+
+@pytest.fixture(scope="session")
+def session(library: Library, model: Any) -> Iterator[Any]:
+    """A session for frames up to 200 x 200 that lists all components."""
+    status, session = library.session(model, max_width=MOST, max_height=MOST, max_components=65536)
+    assert status == OK, library.error()
+    yield session
+    library.session_destroy(session)

@@ -6,12 +6,17 @@ import ctypes as c
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 OK, ARGUMENT, FRAME, TOO_LARGE, PLANE, BUSY = 0, 10, 11, 12, 13, 14
 BUNDLE, INTEGRITY, INCOMPATIBLE, SELF_TEST = 20, 21, 22, 23
 BACKEND, MEMORY, INTERNAL = 30, 40, 90
 GRAY8, GRAY16, RGB, BGR, RGBA, BGRA, ARGB, NV12 = range(1, 9)
+MOST = 200
+"""Pixels on the longer side of the largest frame of the tests."""
+
 LATE, EMPTY, NAN, OUT_OF_RANGE, SATURATED = 1, 4, 8, 16, 32
 
 Log = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_char_p)
@@ -162,3 +167,15 @@ class Library:
         result = Result()
         status = self.segment(session, c.byref(frame), c.byref(planes), c.byref(result))
         return status, mask, probability, result
+
+
+def blobs(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """Noise and bright patches, so that masks have several ragged components."""
+    rng = np.random.default_rng(seed)
+    canvas = rng.integers(0, 90, (height, width)).astype(np.uint8)
+    for _ in range(rng.integers(1, 7)):
+        centre = int(rng.integers(0, width)), int(rng.integers(0, height))
+        axes = int(rng.integers(1, 3 + width // 5)), int(rng.integers(1, 3 + height // 5))
+        shade = int(rng.integers(90, 256))
+        cv2.ellipse(canvas, centre, axes, float(rng.integers(0, 180)), 0, 360, shade, -1)
+    return canvas

@@ -34,10 +34,10 @@ class OpenVinoRequest : public Request {
         try {
             request_.infer();
         } catch (const ov::Exception& error) {
-            throw Failure(EBTS_ERROR_BACKEND, "Expected OpenVINO to run the network, but it "
-                                              "failed: " +
-                                                  reason(error) +
-                                                  "; open the bundle again.");
+            throw Failure(EBTS_ERROR_BACKEND,
+                          "Expected OpenVINO to run the network, but it "
+                          "failed: " +
+                              reason(error) + "; open the bundle again.");
         }
     }
 
@@ -58,9 +58,10 @@ class OpenVinoNetwork : public Network {
             ov::CompiledModel compiled = compiled_;
             return std::make_unique<OpenVinoRequest>(compiled.create_infer_request());
         } catch (const ov::Exception& error) {
-            throw Failure(EBTS_ERROR_BACKEND, "Expected OpenVINO to prepare a run, but it "
-                                              "failed: " +
-                                                  reason(error) + "; open the bundle again.");
+            throw Failure(EBTS_ERROR_BACKEND,
+                          "Expected OpenVINO to prepare a run, but it "
+                          "failed: " +
+                              reason(error) + "; open the bundle again.");
         }
     }
 
@@ -79,8 +80,7 @@ void check_signature(const ov::Model& model, int side) {
     const ov::PartialShape shape{1, 1, side, side};
     const auto inputs = model.inputs();
     const auto outputs = model.outputs();
-    if (inputs.size() == 1 && outputs.size() == 1 &&
-        is_port(inputs[0], "image", shape) &&
+    if (inputs.size() == 1 && outputs.size() == 1 && is_port(inputs[0], "image", shape) &&
         is_port(outputs[0], "probability", shape)) {
         return;
     }

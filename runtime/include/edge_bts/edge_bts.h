@@ -24,7 +24,7 @@
  *                           .width = image.width, .height = image.height,
  *                           .format = EBTS_GRAY8, .mm_per_pixel = image.mm,
  *                           .timestamp = image.time};
- *       ebts_planes planes = {.struct_size = sizeof planes, .mask = mask};   // width x height bytes
+ *       ebts_planes planes = {.struct_size = sizeof planes, .mask = mask};
  *       ebts_result result = {.struct_size = sizeof result};
  *
  *       if (ebts_segment(session, &frame, &planes, &result) != EBTS_OK)
@@ -78,7 +78,7 @@ extern "C" {
 #define EBTS_VERSION_PATCH 0
 
 /* The version of the library that runs, "0.1.0"; before 1.0 a minor version may change the ABI. */
-EBTS_API const char *ebts_version(void);
+EBTS_API const char* ebts_version(void);
 
 /* ---- Status ---- */
 
@@ -86,11 +86,11 @@ EBTS_API const char *ebts_version(void);
 typedef enum ebts_status {
     EBTS_OK = 0,
 
-    EBTS_ERROR_ARGUMENT = 10, /* NULL, a struct_size, an option out of range. */
-    EBTS_ERROR_FRAME = 11,    /* A frame that describes no image: size, pitch, format, ROI. */
+    EBTS_ERROR_ARGUMENT = 10,  /* NULL, a struct_size, an option out of range. */
+    EBTS_ERROR_FRAME = 11,     /* A frame that describes no image: size, pitch, format, ROI. */
     EBTS_ERROR_TOO_LARGE = 12, /* A frame above max_width or max_height of its session. */
-    EBTS_ERROR_PLANE = 13,    /* An output plane with a pitch or an alignment that cannot be. */
-    EBTS_ERROR_BUSY = 14,     /* Another thread is in this session. */
+    EBTS_ERROR_PLANE = 13,     /* An output plane with a pitch or an alignment that cannot be. */
+    EBTS_ERROR_BUSY = 14,      /* Another thread is in this session. */
 
     EBTS_ERROR_BUNDLE = 20,       /* No bundle there, or one that is malformed [2]. */
     EBTS_ERROR_INTEGRITY = 21,    /* Signature, key, hash or content of the folder [7]. */
@@ -103,11 +103,11 @@ typedef enum ebts_status {
 } ebts_status;
 
 /* A few words for a status, never NULL. */
-EBTS_API const char *ebts_status_text(ebts_status status);
+EBTS_API const char* ebts_status_text(ebts_status status);
 
 /* What the last call of this thread that failed has to say; "" before there was one, never NULL.
  * Valid until the next call of this thread that fails. At most 511 bytes; longer texts are cut. */
-EBTS_API const char *ebts_last_error(void);
+EBTS_API const char* ebts_last_error(void);
 
 /* ---- Model: an opened bundle; weights and compiled network ---- */
 
@@ -119,17 +119,17 @@ typedef enum ebts_log_level {
 } ebts_log_level;
 
 /* Called inside ebts_model_open only, by its thread. `text` is valid during the call. */
-typedef void (*ebts_log)(void *user, ebts_log_level level, const char *text);
+typedef void (*ebts_log)(void* user, ebts_log_level level, const char* text);
 
 typedef struct ebts_model_options {
     size_t struct_size;
 
     /* Whose bundles are opened: Ed25519 public keys, raw, `key_count` times 32 bytes ... */
-    const uint8_t *keys;
+    const uint8_t* keys;
     size_t key_count;
     /* ... and files NAME.pub (PEM) as `edge-bts key new` makes them. No environment variable and
      * no folder of the user adds to these. */
-    const char *const *key_files;
+    const char* const* key_files;
     size_t key_file_count;
     /* Not 0: open a bundle without a signature, or by an unknown key; the log then warns. A
      * signature that is wrong is refused all the same. */
@@ -138,7 +138,7 @@ typedef struct ebts_model_options {
     uint32_t threads; /* Threads inside one inference; 0 leaves it to the backend. */
 
     ebts_log log; /* NULL: nothing is told. */
-    void *log_user;
+    void* log_user;
 } ebts_model_options;
 
 /* Opens the bundle in the folder `path` and compiles its network, which takes up to some seconds.
@@ -152,20 +152,20 @@ typedef struct ebts_model_options {
  * `model`: set to the model, or to NULL where opening fails. Close it with ebts_model_close.
  * Errors: ARGUMENT, BUNDLE, INTEGRITY, INCOMPATIBLE, SELF_TEST, MEMORY. A file of key_files that
  * is no key is ARGUMENT. */
-EBTS_API ebts_status ebts_model_open(const char *path, const ebts_model_options *options,
-                                     ebts_model **model);
+EBTS_API ebts_status ebts_model_open(const char* path, const ebts_model_options* options,
+                                     ebts_model** model);
 
 /* Closes a model; NULL is fine. Sessions of it live on, and hold what they need. */
-EBTS_API void ebts_model_close(ebts_model *model);
+EBTS_API void ebts_model_close(ebts_model* model);
 
 typedef struct ebts_model_info {
     size_t struct_size;
-    const char *name;            /* Of the network, as its manifest has it. */
-    const char *version;         /* As its maker counts. */
-    const char *precision;       /* "fp32", "fp16" or "int8". */
-    const char *backend;         /* "openvino 2026.1.0". */
-    const char *signer;          /* Id of the key that signed (16 hexadecimal digits), or "". */
-    const char *manifest_sha256; /* Identity of the bundle, 64 hexadecimal digits. */
+    const char* name;            /* Of the network, as its manifest has it. */
+    const char* version;         /* As its maker counts. */
+    const char* precision;       /* "fp32", "fp16" or "int8". */
+    const char* backend;         /* "openvino 2026.1.0". */
+    const char* signer;          /* Id of the key that signed (16 hexadecimal digits), or "". */
+    const char* manifest_sha256; /* Identity of the bundle, 64 hexadecimal digits. */
     uint32_t trusted;            /* 1 if the signer is among your keys. */
     uint32_t self_tested;        /* 1 if a golden frame was reproduced. */
     uint32_t side;               /* The network sees a square of this many pixels. */
@@ -175,7 +175,7 @@ typedef struct ebts_model_info {
 
 /* Fills `info`, whose struct_size you set. Its strings live as long as the model.
  * Errors: ARGUMENT. */
-EBTS_API ebts_status ebts_model_describe(const ebts_model *model, ebts_model_info *info);
+EBTS_API ebts_status ebts_model_describe(const ebts_model* model, ebts_model_info* info);
 
 /* ---- Session: buffers for one stream of frames ---- */
 
@@ -198,16 +198,16 @@ typedef struct ebts_session_options {
  * two streams side by side.
  * `session`: set to the session, or to NULL where it cannot be made.
  * Errors: ARGUMENT, BACKEND, MEMORY. */
-EBTS_API ebts_status ebts_session_create(const ebts_model *model,
-                                         const ebts_session_options *options,
-                                         ebts_session **session);
+EBTS_API ebts_status ebts_session_create(const ebts_model* model,
+                                         const ebts_session_options* options,
+                                         ebts_session** session);
 
 /* Destroys a session and all that its results point to; NULL is fine. No call may be running. */
-EBTS_API void ebts_session_destroy(ebts_session *session);
+EBTS_API void ebts_session_destroy(ebts_session* session);
 
 /* Runs the golden frame again, e.g. once a minute between frames.
  * Errors: ARGUMENT, BUSY, SELF_TEST, BACKEND; BUNDLE if the bundle has no golden frames. */
-EBTS_API ebts_status ebts_self_test(ebts_session *session);
+EBTS_API ebts_status ebts_self_test(ebts_session* session);
 
 /* ---- Frame in ---- */
 
@@ -233,13 +233,13 @@ typedef struct ebts_rect {
 
 typedef struct ebts_frame {
     size_t struct_size;
-    const void *data;      /* The first pixel of the top row; GRAY16: aligned to 2 bytes. */
+    const void* data;      /* The first pixel of the top row; GRAY16: aligned to 2 bytes. */
     size_t pitch;          /* At least width times the bytes of a pixel; GRAY16: even. */
     uint32_t width;        /* Pixels. */
     uint32_t height;       /* Pixels. */
     uint32_t format;       /* An ebts_format. */
-    uint32_t gray16_white; /* GRAY16: the value of white, e.g. 4095; above it is white too. 0: 65535.
-                            * Gray is floor((255 value + floor(white / 2)) / white). */
+    uint32_t gray16_white; /* GRAY16: the value of white, e.g. 4095; 0 stands for 65535. Gray is
+                            * floor((255 value + floor(white / 2)) / white), and 255 above. */
     double mm_per_pixel;   /* The same in both directions; 0: unknown. */
     uint64_t timestamp;    /* Yours; handed back with the result, not interpreted. */
     ebts_rect roi;         /* The network sees this part alone, and nothing is found outside it;
@@ -252,23 +252,23 @@ typedef struct ebts_frame {
 /* Where the planes go: width x height of the frame. */
 typedef struct ebts_planes {
     size_t struct_size;
-    uint8_t *mask;            /* 1 on lesion, else 0; NULL: not wanted. */
+    uint8_t* mask;            /* 1 on lesion, else 0; NULL: not wanted. */
     size_t mask_pitch;        /* At least width. */
-    float *probability;       /* In [0, 1], 0 outside the ROI; NULL: not wanted. */
+    float* probability;       /* In [0, 1], 0 outside the ROI; NULL: not wanted. */
     size_t probability_pitch; /* At least 4 width; a multiple of 4. */
 } ebts_planes;
 
 /* The health word: 0 is OK, else a sum of these. */
 enum {
     EBTS_HEALTH_OK = 0,
-    EBTS_HEALTH_LATE = 1,         /* Took longer than deadline_us. The result is right, but the
-                                   * anatomy may have moved on. */
-    EBTS_HEALTH_EMPTY = 4,        /* The mask has no lesion pixel. */
-    EBTS_HEALTH_NAN = 8,          /* The network gave what is no finite number ... */
+    EBTS_HEALTH_LATE = 1,          /* Took longer than deadline_us. The result is right, but the
+                                    * anatomy may have moved on. */
+    EBTS_HEALTH_EMPTY = 4,         /* The mask has no lesion pixel. */
+    EBTS_HEALTH_NAN = 8,           /* The network gave what is no finite number ... */
     EBTS_HEALTH_OUT_OF_RANGE = 16, /* ... or a probability outside [0, 1] (by more than 1e-4). Then
-                                   * the mask is empty, as nothing in it could be believed. */
-    EBTS_HEALTH_SATURATED = 32,   /* Half of the frame (of its ROI) or more is white: gain too high,
-                                   * or not ultrasound. The mask is what the network made of it. */
+                                    * the mask is empty, as nothing in it could be believed. */
+    EBTS_HEALTH_SATURATED = 32, /* Half of the frame (of its ROI) or more is white: gain too high,
+                                 * or not ultrasound. The mask is what the network made of it. */
 
     /* Nothing of a result with one of these should be drawn. */
     EBTS_HEALTH_UNUSABLE = EBTS_HEALTH_LATE | EBTS_HEALTH_NAN | EBTS_HEALTH_OUT_OF_RANGE
@@ -286,13 +286,13 @@ typedef struct ebts_component {
     uint32_t area_px; /* Pixels; holes do not count. */
     ebts_rect bbox;   /* Upright box in whole pixels. */
     double area_mm2;
-    double centroid[2];  /* Mean (x, y) of the pixel centres. */
-    double longest_px;   /* Longest diameter (maximal Feret diameter). */
+    double centroid[2]; /* Mean (x, y) of the pixel centres. */
+    double longest_px;  /* Longest diameter (maximal Feret diameter). */
     double longest_mm;
     double longest_ends[2][2]; /* Its two ends, (x, y) each. */
     double orthogonal_px;      /* Extent perpendicular to the longest diameter. */
     double orthogonal_mm;
-    const ebts_point *contour; /* Outer border, closed: pixel centres from the top row's leftmost
+    const ebts_point* contour; /* Outer border, closed: pixel centres from the top row's leftmost
                                 * pixel on, downwards first. Thin parts are passed both ways. */
     size_t contour_count;
 } ebts_component;
@@ -308,7 +308,7 @@ typedef struct ebts_result {
                        * mask is empty. Always 1 where that threshold is 0. */
     /* By falling area, then from top to bottom and left to right. They and their contours live in
      * the session: valid until its next ebts_segment or its end. NULL if there are none. */
-    const ebts_component *const *components;
+    const ebts_component* const* components;
     double presence;       /* Score in [0, 1] that there is a lesion at all: the mean of the highest
                             * 0.2 % of the network's probabilities. */
     uint64_t timestamp;    /* Of the frame. */
@@ -325,8 +325,8 @@ typedef struct ebts_result {
  *   also where the call fails.
  * Errors: ARGUMENT, FRAME, TOO_LARGE, PLANE, BUSY, with nothing written; BACKEND, where planes and
  * result stay as they were. There is no result without a health word. */
-EBTS_API ebts_status ebts_segment(ebts_session *session, const ebts_frame *frame,
-                                  const ebts_planes *planes, ebts_result *result);
+EBTS_API ebts_status ebts_segment(ebts_session* session, const ebts_frame* frame,
+                                  const ebts_planes* planes, ebts_result* result);
 
 #ifdef __cplusplus
 }
