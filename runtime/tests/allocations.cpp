@@ -4,6 +4,13 @@
 #include <cstdlib>
 #include <new>
 
+// A sanitizer has a malloc of its own.
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define EBTS_OWN_MALLOC 1
+#else
+#define EBTS_OWN_MALLOC 0
+#endif
+
 namespace {
 
 std::atomic<long> taken{0};
@@ -11,7 +18,7 @@ std::atomic<long> until_failure{0};
 
 void* take(std::size_t size) {
     if (until_failure > 0 && --until_failure == 0) throw std::bad_alloc();
-#if defined(__SANITIZE_ADDRESS__) || !defined(__GLIBC__)
+#if !EBTS_OWN_MALLOC
     ++taken;
 #endif
     void* memory = std::malloc(size == 0 ? 1 : size);
@@ -52,7 +59,7 @@ void operator delete[](void* memory, std::size_t) noexcept {
     std::free(memory);
 }
 
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+#if EBTS_OWN_MALLOC
 extern "C" {
 void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
-from native_build import compile_all, configure, run
+from native_build import compile_all, configure, run, tool
 
 pytestmark = pytest.mark.slow
 
@@ -54,3 +55,16 @@ def test_core_gives_the_pinned_bits_with_every_instruction_of_this_machine(
         "-DCMAKE_CXX_FLAGS=-O3 -march=native",
     )
     assert "SUCCESS" in run(programs / "edge_bts_tests")
+
+
+@pytest.mark.parametrize("asked", ["AUTO", "ON"])
+def test_a_missing_library_is_named(repository: Path, tmp_path: Path, asked: str) -> None:
+    """Without what libedge_bts needs, the core is configured alone, or refused if it was asked."""
+    tool("c++")
+    done = subprocess.run(
+        [tool("cmake"), "-S", repository, "-B", tmp_path, f"-DEDGE_BTS_BUILD_RUNTIME={asked}",
+         "-DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) == (asked == "AUTO")
+    assert "nlohmann-json3-dev" in done.stdout + done.stderr

@@ -72,7 +72,7 @@ class OpenVinoNetwork : public Network {
 
 template <typename Port>
 bool is_port(const Port& port, const char* name, const ov::PartialShape& shape) {
-    return port.get_any_name() == name && port.get_partial_shape() == shape &&
+    return port.get_names().count(name) == 1 && port.get_partial_shape() == shape &&
            port.get_element_type() == ov::element::f32;
 }
 
@@ -89,6 +89,18 @@ void check_signature(const ov::Model& model, int side) {
                                          " to probability " + square +
                                          " in float32, but it has another signature; export it "
                                          "with `edge-bts export`.");
+}
+
+/// Throws Failure INCOMPATIBLE with what OpenVINO says if `work` does not succeed.
+template <typename Work>
+auto needing_openvino(const char* what, Work work) -> decltype(work()) {
+    try {
+        return work();
+    } catch (const ov::Exception& error) {
+        throw Failure(EBTS_ERROR_INCOMPATIBLE, std::string("Expected OpenVINO to ") + what +
+                                                   ", but it failed: " + reason(error) +
+                                                   "; install the version that report.json names.");
+    }
 }
 
 std::shared_ptr<ov::Model> read(ov::Core& core, const Bytes& topology, Bytes& weights) {
@@ -110,7 +122,7 @@ std::string openvino_version() {
 }
 
 std::unique_ptr<Network> open_openvino(Bytes topology, Bytes weights, int side, unsigned threads) {
-    ov::Core core;
+    ov::Core core = needing_openvino("start", [] { return ov::Core(); });
     const std::shared_ptr<ov::Model> model = read(core, topology, weights);
     check_signature(*model, side);
     ov::AnyMap options = {
@@ -120,14 +132,10 @@ std::unique_ptr<Network> open_openvino(Bytes topology, Bytes weights, int side, 
         {"CPU_DENORMALS_OPTIMIZATION", true},
     };
     if (threads != 0) options.emplace(ov::inference_num_threads(static_cast<int>(threads)));
-    try {
-        return std::make_unique<OpenVinoNetwork>(std::move(weights),
-                                                 core.compile_model(model, "CPU", options));
-    } catch (const ov::Exception& error) {
-        throw Failure(EBTS_ERROR_INCOMPATIBLE,
-                      "Expected OpenVINO to compile the network for this CPU, but it failed: " +
-                          reason(error) + "; install the version that report.json names.");
-    }
+    ov::CompiledModel compiled = needing_openvino("compile the network for this CPU", [&] {
+        return core.compile_model(model, "CPU", options);
+    });
+    return std::make_unique<OpenVinoNetwork>(std::move(weights), std::move(compiled));
 }
 
 }  // namespace edge_bts

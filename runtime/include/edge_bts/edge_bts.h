@@ -254,7 +254,8 @@ typedef struct ebts_planes {
     size_t struct_size;
     uint8_t* mask;            /* 1 on lesion, else 0; NULL: not wanted. */
     size_t mask_pitch;        /* At least width. */
-    float* probability;       /* In [0, 1], 0 outside the ROI; NULL: not wanted. */
+    float* probability;       /* 0 outside the ROI; in [0, 1], or as the network gave it
+                               * where health is NAN or OUT_OF_RANGE; NULL: not wanted. */
     size_t probability_pitch; /* At least 4 width; a multiple of 4. */
 } ebts_planes;
 
