@@ -175,6 +175,20 @@ TEST_CASE("a network that fails is an error, and the next frame is a result") {
     CHECK(result.sequence == 2);
 }
 
+TEST_CASE("a golden frame that is not reproduced fails the self-test") {
+    for (const float expected : {0.25F, 0.75F}) {
+        const auto answer = [](const std::vector<float>&, std::vector<float>& out) {
+            std::fill(out.begin(), out.end(), 0.75F);
+        };
+        const auto model = fake_model(
+            answer, edge_bts::Golden{edge_bts::Bytes(1024, 9), std::vector<float>(1024, expected),
+                                     0.5F, 0.01, 0.005});
+        const Session session = session_of(*model);
+        CHECK(ebts_self_test(session.get()) ==
+              (expected == 0.75F ? EBTS_OK : EBTS_ERROR_SELF_TEST));
+    }
+}
+
 TEST_CASE("a second thread finds the session busy") {
     std::atomic<bool> inside{false};
     std::atomic<bool> leave{false};

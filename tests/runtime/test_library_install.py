@@ -26,6 +26,31 @@ def test_the_header_is_c99_and_cpp17(repository: Path, tmp_path: Path) -> None:
     run(tool("c++"), "-std=c++17", *flags, "-x", "c++", "-I", include, source)
 
 
+PROGRAM = """
+#include <stdbool.h>
+static struct {{ unsigned char *pixels; unsigned width, height; double mm; uint64_t time; }} image;
+static unsigned char mask[1024 * 768];
+int refuse(const char *why);
+bool next_image(void *image);
+void hide_overlay(const char *why);
+void draw(const uint8_t *, const ebts_component *const *, uint32_t, uint64_t);
+int main(void) {{ {loop} return 0; }}
+"""
+
+
+def test_the_loop_in_the_header_compiles(repository: Path, tmp_path: Path) -> None:
+    """What the manual shows first is a program, once the scanner's own functions are declared."""
+    include = repository / "runtime" / "include"
+    header = (include / "edge_bts" / "edge_bts.h").read_text()
+    block = header.split("\n *   #include", 1)[1].split("Rules that hold", 1)[0]
+    first, *lines = [line.removeprefix(" *") for line in block.splitlines()]
+    source = tmp_path / "loop.c"
+    source.write_text(f"#include{first}\n" + PROGRAM.format(loop="\n".join(lines)))
+    assert "ebts_segment(session, &frame, &planes, &result)" in source.read_text()
+    flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+    run(tool("cc"), "-std=c99", *flags, "-I", include, source)
+
+
 def test_only_the_interface_is_exported(repository: Path, native_build: Path) -> None:
     """The library's dynamic symbols are the functions of the header, all of them."""
     out = run(tool("nm"), "-D", "--defined-only", native_build / "runtime" / "libedge_bts.so")

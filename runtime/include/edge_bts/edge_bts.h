@@ -321,7 +321,8 @@ typedef struct ebts_result {
 
 /* Segments one frame; returns when all is done.
  *
- * `planes`: where mask and probability go; NULL: the measures alone are wanted.
+ * `planes`: where mask and probability go; NULL: the measures alone are wanted. They overlap
+ *   neither each other nor the frame.
  * `result`: filled; set its struct_size. What its pointers of an earlier frame pointed to is gone,
  *   also where the call fails.
  * Errors: ARGUMENT, FRAME, TOO_LARGE, PLANE, BUSY, with nothing written; BACKEND, where planes and
