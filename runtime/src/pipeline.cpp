@@ -125,7 +125,6 @@ void Pipeline::finish(const Job& job, ebts_result& result) {
     const float* output = request_->output();
     const std::uint32_t broken = judge();
     result.presence = presence_.score(output);
-    result.present = result.presence >= settings.presence_threshold ? 1 : 0;
 
     Plane<float> probability{probability_.get(), roi.width};
     if (job.probability != nullptr) {
@@ -136,7 +135,7 @@ void Pipeline::finish(const Job& job, ebts_result& result) {
     geometry_.to_source({output, settings.side}, probability);
 
     const Plane<std::uint8_t> mask = measurer_.begin(roi.height, roi.width);
-    const bool believed = result.present != 0 && broken == 0;
+    const bool believed = result.presence >= settings.presence_threshold && broken == 0;
     const auto width = static_cast<std::size_t>(roi.width);
     if (job.mask != nullptr) clear_around(job, job.mask, job.mask_pitch);
     for (int y = 0; y < roi.height; ++y) {

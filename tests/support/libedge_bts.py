@@ -93,7 +93,7 @@ class Result(Sized):
     _fields_ = [
         ("struct_size", c.c_size_t), ("health", c.c_uint32), ("component_count", c.c_uint32),
         ("components_found", c.c_uint32), ("width", c.c_uint32), ("height", c.c_uint32),
-        ("present", c.c_uint32), ("components", c.POINTER(c.POINTER(Component))),
+        ("components", c.POINTER(c.POINTER(Component))),
         ("presence", c.c_double), ("timestamp", c.c_uint64), ("sequence", c.c_uint64),
         ("preprocess_ms", c.c_double), ("inference_ms", c.c_double),
         ("postprocess_ms", c.c_double),

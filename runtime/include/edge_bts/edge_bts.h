@@ -41,7 +41,8 @@
  *
  *   Errors    Functions that can fail return a status; ebts_last_error() says in a sentence what
  *             was expected, what came and what to do. Nothing is printed, no exception and no
- *             abort leaves the library. Where a call fails, its output is as it was before it,
+ *             abort leaves the library. Besides those that are named with a function, INTERNAL
+ *             may come from every one. Where a call fails, its output is as it was before it,
  *             unless said otherwise.
  *   Threads   A model may be shared by threads. A session serves one thread at a time; a second
  *             one that calls meanwhile gets EBTS_ERROR_BUSY and changes nothing.
@@ -50,7 +51,8 @@
  *             allocates nothing, whatever its size and format (a backend may have its own pool).
  *   Structs   Set `struct_size` to the sizeof of the struct, and every field that you do not use
  *             to 0, which is its default. A later library takes the shorter struct of an older
- *             program; an earlier one refuses a longer struct whose extra fields are not 0.
+ *             program; an earlier one refuses a longer struct whose extra fields are not 0, and
+ *             fills of a longer result what it knows.
  *   Pitch     Bytes from the start of one row to that of the next; 0: rows follow each other
  *             without a gap. What lies between rows is neither read nor written.
  *   NULL      Every pointer may be NULL where that is said; elsewhere NULL is EBTS_ERROR_ARGUMENT.
@@ -150,8 +152,8 @@ typedef struct ebts_model_options {
  *
  * `options`: NULL is all defaults; as no key is trusted then, every bundle is refused.
  * `model`: set to the model, or to NULL where opening fails. Close it with ebts_model_close.
- * Errors: ARGUMENT, BUNDLE, INTEGRITY, INCOMPATIBLE, SELF_TEST, MEMORY. A file of key_files that
- * is no key is ARGUMENT. */
+ * Errors: ARGUMENT, BUNDLE, INTEGRITY, INCOMPATIBLE, SELF_TEST, BACKEND, MEMORY. A file of
+ * key_files that is no key is ARGUMENT. */
 EBTS_API ebts_status ebts_model_open(const char* path, const ebts_model_options* options,
                                      ebts_model** model);
 
@@ -305,13 +307,12 @@ typedef struct ebts_result {
     uint32_t components_found; /* The same before max_components cut it. */
     uint32_t width;            /* Of the frame. */
     uint32_t height;
-    uint32_t present; /* 1 if the presence score reached the model's threshold, else 0: then the
-                       * mask is empty. Always 1 where that threshold is 0. */
     /* By falling area, then from top to bottom and left to right. They and their contours live in
      * the session: valid until its next ebts_segment or its end. NULL if there are none. */
     const ebts_component* const* components;
     double presence;       /* Score in [0, 1] that there is a lesion at all: the mean of the highest
-                            * 0.2 % of the network's probabilities. */
+                            * 0.2 % of the network's probabilities. Below the presence_threshold of
+                            * the model the mask is empty. */
     uint64_t timestamp;    /* Of the frame. */
     uint64_t sequence;     /* 1 for the first result of the session, then one more each. */
     double preprocess_ms;  /* Gray, letterbox, normalise. */
