@@ -125,7 +125,7 @@ def blob_bundle(maker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "geometry": {"imgsz": side},
         "normalisation": {"mean": mean, "std": std},
         "threshold": 0.4,
-        "presence_threshold": 0.3,
+        "presence_threshold": 0.8,
         "models": {"openvino": "model.openvino.xml"},
     }
     files = {
