@@ -68,6 +68,20 @@ Geometry::~Geometry() = default;
 Geometry::Geometry(Geometry&&) noexcept = default;
 Geometry& Geometry::operator=(Geometry&&) noexcept = default;
 
+void Geometry::reserve(int max_height, int max_width) {
+    check_side("the height", max_height);
+    check_side("the width", max_width);
+    resamplers_->forward.reserve(max_height, max_width, box_.size, box_.size);
+    resamplers_->back.reserve(box_.size, box_.size, max_height, max_width);
+}
+
+void Geometry::plan(int source_height, int source_width) {
+    const Letterbox box = plan_letterbox(source_height, source_width, box_.size);
+    resamplers_->forward.plan(source_height, source_width, box.height, box.width);
+    resamplers_->back.plan(box.height, box.width, source_height, source_width);
+    box_ = box;
+}
+
 void Geometry::letterbox(Plane<const std::uint8_t> image, Plane<std::uint8_t> square) noexcept {
     resamplers_->forward.image(image, clear_margins(box_, square));
 }

@@ -43,9 +43,17 @@ int denominator_of(int n_in, int n_out) {
 
 }  // namespace
 
-Axis::Axis(int n_in, int n_out) : denominator(denominator_of(n_in, n_out)) {
-    runs.reserve(static_cast<std::size_t>(n_out));
-    weights.reserve(static_cast<std::size_t>(n_out < n_in ? n_in + n_out : 2 * n_out));
+void Axis::reserve(int max_in, int max_out) {
+    runs.reserve(static_cast<std::size_t>(max_out));
+    // Area: every input pixel once, and once more where two outputs share it. Bilinear: two each.
+    weights.reserve(static_cast<std::size_t>(std::max(max_in + max_out, 2 * max_out)));
+}
+
+void Axis::plan(int n_in, int n_out) {
+    reserve(n_in, n_out);
+    denominator = denominator_of(n_in, n_out);
+    runs.clear();
+    weights.clear();
     for (int i = 0; i < n_out; ++i) {
         Run run{i, 0, static_cast<std::int32_t>(weights.size())};
         if (n_out == n_in) {
@@ -59,11 +67,22 @@ Axis::Axis(int n_in, int n_out) : denominator(denominator_of(n_in, n_out)) {
     }
 }
 
-Resampler::Resampler(int in_height, int in_width, int out_height, int out_width)
-    : rows_(in_height, out_height),
-      columns_(in_width, out_width),
-      denominator_(rows_.denominator * columns_.denominator),
-      row_(static_cast<std::size_t>(in_width)) {}
+Resampler::Resampler(int in_height, int in_width, int out_height, int out_width) {
+    plan(in_height, in_width, out_height, out_width);
+}
+
+void Resampler::reserve(int in_height, int in_width, int out_height, int out_width) {
+    rows_.reserve(in_height, out_height);
+    columns_.reserve(in_width, out_width);
+    row_.reserve(static_cast<std::size_t>(in_width));
+}
+
+void Resampler::plan(int in_height, int in_width, int out_height, int out_width) {
+    rows_.plan(in_height, out_height);
+    columns_.plan(in_width, out_width);
+    denominator_ = rows_.denominator * columns_.denominator;
+    row_.resize(static_cast<std::size_t>(in_width));
+}
 
 /// Leaves the weighted sum of some input rows in row_.
 template <typename T>

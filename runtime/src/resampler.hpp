@@ -17,17 +17,27 @@ struct Axis {
         std::int32_t offset;
     };
 
-    Axis(int n_in, int n_out);
+    /// Makes room for every axis up to these lengths: plan() then allocates nothing.
+    void reserve(int max_in, int max_out);
+
+    /// Lays out `n_in` pixels to `n_out`, in place of what was.
+    void plan(int n_in, int n_out);
 
     std::vector<Run> runs;        ///< One for each output pixel.
     std::vector<double> weights;  ///< Whole numbers above 0.
-    double denominator;           ///< What the weights of each run sum to.
+    double denominator = 1;       ///< What the weights of each run sum to.
 };
 
 /// Resizes planes of one size to another. Not for two threads at once: it holds one row of sums.
 class Resampler {
   public:
     Resampler(int in_height, int in_width, int out_height, int out_width);
+
+    /// Makes room for all sizes up to these: plan() then allocates nothing.
+    void reserve(int in_height, int in_width, int out_height, int out_width);
+
+    /// Changes the two sizes.
+    void plan(int in_height, int in_width, int out_height, int out_width);
 
     void image(Plane<const std::uint8_t> in, Plane<std::uint8_t> out) noexcept;
     void mask(Plane<const std::uint8_t> in, Plane<std::uint8_t> out) noexcept;
@@ -42,7 +52,7 @@ class Resampler {
 
     Axis rows_;
     Axis columns_;
-    double denominator_;  ///< Of both axes; at most 2^30.
+    double denominator_ = 1;  ///< Of both axes; at most 2^30.
     std::vector<double> row_;
 };
 

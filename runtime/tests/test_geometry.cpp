@@ -1,35 +1,17 @@
 #include <doctest/doctest.h>
 
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <new>
 #include <stdexcept>
 #include <vector>
 
+#include "allocations.hpp"
 #include "edge_bts/geometry.hpp"
 #include "support.hpp"
 
 using edge_bts::Geometry;
 using edge_bts::Letterbox;
 using edge_bts::plan_letterbox;
-
-namespace {
-std::atomic<long> allocations{0};
-}  // namespace
-
-void* operator new(std::size_t size) {
-    ++allocations;
-    if (void* memory = std::malloc(size != 0 ? size : 1)) return memory;
-    throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
 
 TEST_CASE("the longer side fills the square and the content is centred") {
     const Letterbox box = plan_letterbox(500, 300, 256);
@@ -89,12 +71,12 @@ TEST_CASE("frames allocate nothing once the geometry is made") {
     std::vector<float> source(300 * 500);
     std::vector<std::uint8_t> mask(300 * 500);
     Geometry geometry(300, 500, 256);
-    const long before = allocations;
+    const long before = support::allocations();
     geometry.letterbox({image.data(), 500}, {square.data(), 256});
     normalise(square.data(), square.size(), input.data());
     geometry.to_source({probability.data(), 256}, {source.data(), 500});
     edge_bts::threshold(source.data(), source.size(), 0.5F, mask.data());
-    CHECK(allocations == before);
+    CHECK(support::allocations() == before);
 }
 
 TEST_CASE("gray levels are scaled in binary32") {
@@ -144,4 +126,29 @@ TEST_CASE("the bits are the pinned ones") {
     CHECK(support::crc32(square) == 0x08F31154U);
     small.to_source({probability.data(), 256}, {little.data(), 53});
     CHECK(support::crc32(little) == 0x72B21B2EU);
+}
+
+TEST_CASE("a geometry that is laid out anew gives the bits of a new one") {
+    const auto image = support::bytes(500 * 471, 1);
+    Geometry again(1, 1, 256);
+    again.reserve(500, 471);
+    for (const auto& [height, width] :
+         std::vector<std::pair<int, int>>{{500, 471}, {71, 53}, {1, 300}, {256, 256}, {500, 2}}) {
+        Geometry fresh(height, width, 256);
+        again.plan(height, width);
+        std::vector<std::uint8_t> expected(256 * 256);
+        std::vector<std::uint8_t> square(256 * 256, 7);
+        fresh.letterbox({image.data(), width}, {expected.data(), 256});
+        again.letterbox({image.data(), width}, {square.data(), 256});
+        CHECK(square == expected);
+        const auto probability = support::units(256 * 256, 2);
+        const auto count = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+        std::vector<float> back(count);
+        std::vector<float> source(count);
+        fresh.to_source({probability.data(), 256}, {back.data(), width});
+        again.to_source({probability.data(), 256}, {source.data(), width});
+        CHECK(source == back);
+    }
+    CHECK_THROWS_AS(again.plan(0, 5), std::invalid_argument);
+    CHECK(again.box().source_height == 500);
 }

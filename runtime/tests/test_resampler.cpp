@@ -56,7 +56,8 @@ std::vector<T> plane_of(int height, int width) {
 TEST_CASE("the weights of every output pixel are whole, positive and sum to the denominator") {
     for (const auto& [n_in, n_out] : std::vector<std::pair<int, int>>{
              {1, 1}, {1, 7}, {7, 1}, {3, 2}, {500, 256}, {256, 500}, {16384, 3}, {3, 16384}}) {
-        const Axis axis(n_in, n_out);
+        Axis axis;
+        axis.plan(n_in, n_out);
         for (const auto& run : axis.runs) {
             double sum = 0;
             for (int k = 0; k < run.count; ++k) {

@@ -2,56 +2,44 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from native_build import compile_all, configure, run, tool
 
 pytestmark = pytest.mark.slow
 
 
-def tool(name: str) -> str:
-    """The path of a program, or a skip that says what is missing."""
-    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    path = shutil.which(name, path=folders)
-    if path is None:
-        pytest.skip(f"{name} is not installed")
-    return path
-
-
-def run(*command: str | Path) -> str:
-    """Run a command; its output is the message if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def build(repository: Path, folder: Path, *definitions: str) -> Path:
-    """Configure and build the tests with warnings as errors; returns the test program."""
-    cmake = tool("cmake")
-    tool("c++")
-    configured = subprocess.run(
-        [cmake, "-S", repository, "-B", folder, "-DEDGE_BTS_BUILD_TESTS=ON",
-         "-DEDGE_BTS_WERROR=ON", *definitions],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "Expected doctest" in configured.stderr:
-        pytest.skip("doctest is not installed (Debian, Ubuntu: apt install doctest-dev)")
-    assert configured.returncode == 0, configured.stderr
-    run(cmake, "--build", folder, "--parallel", "2")
-    return folder / "runtime" / "tests" / "edge_bts_tests"
+    """Configure and build the tests with warnings as errors; returns the folder of programs."""
+    configure(repository, folder, "-DEDGE_BTS_BUILD_TESTS=ON", "-DEDGE_BTS_WERROR=ON", *definitions)
+    compile_all(folder)
+    return folder / "runtime" / "tests"
 
 
-def test_core_passes_under_address_and_undefined_sanitizers(
-    repository: Path, tmp_path: Path
-) -> None:
-    """Without optimisation and with ASan and UBSan every C++ test passes."""
-    program = build(
-        repository, tmp_path, "-DCMAKE_BUILD_TYPE=Debug", "-DEDGE_BTS_SANITIZE=address,undefined"
+@pytest.fixture(scope="module")
+def sanitized(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C++ tests without optimisation and with ASan and UBSan; no backend, as none has them."""
+    return build(
+        repository,
+        tmp_path_factory.mktemp("sanitized"),
+        "-DCMAKE_BUILD_TYPE=Debug",
+        "-DCMAKE_DISABLE_FIND_PACKAGE_OpenVINO=ON",
+        "-DEDGE_BTS_SANITIZE=address,undefined",
     )
+
+
+def test_core_passes_under_address_and_undefined_sanitizers(sanitized: Path) -> None:
+    """Without optimisation and with ASan and UBSan every C++ test of the geometry passes."""
+    assert "SUCCESS" in run(sanitized / "edge_bts_tests")
+
+
+def test_library_passes_under_address_and_undefined_sanitizers(sanitized: Path) -> None:
+    """The same for the library around a network of the test."""
+    program = sanitized / "edge_bts_runtime_tests"
+    if not program.exists():
+        pytest.skip("missing: apt install libsodium-dev nlohmann-json3-dev (Debian, Ubuntu)")
     assert "SUCCESS" in run(program)
 
 
@@ -59,10 +47,24 @@ def test_core_gives_the_pinned_bits_with_every_instruction_of_this_machine(
     repository: Path, tmp_path: Path
 ) -> None:
     """-O3 and -march=native, with the fused multiply-add they allow, change no bit."""
-    program = build(
+    programs = build(
         repository,
         tmp_path,
+        "-DEDGE_BTS_BUILD_RUNTIME=OFF",
         "-DCMAKE_BUILD_TYPE=Release",
         "-DCMAKE_CXX_FLAGS=-O3 -march=native",
     )
-    assert "SUCCESS" in run(program)
+    assert "SUCCESS" in run(programs / "edge_bts_tests")
+
+
+@pytest.mark.parametrize("asked", ["AUTO", "ON"])
+def test_a_missing_library_is_named(repository: Path, tmp_path: Path, asked: str) -> None:
+    """Without what libedge_bts needs, the core is configured alone, or refused if it was asked."""
+    tool("c++")
+    done = subprocess.run(
+        [tool("cmake"), "-S", repository, "-B", tmp_path, f"-DEDGE_BTS_BUILD_RUNTIME={asked}",
+         "-DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) == (asked == "AUTO")
+    assert "nlohmann-json3-dev" in done.stdout + done.stderr

@@ -75,6 +75,14 @@ class Geometry {
     Geometry(Geometry&&) noexcept;
     Geometry& operator=(Geometry&&) noexcept;
 
+    /// Makes room for every source up to this size: plan() then allocates nothing.
+    /// Throws as the constructor.
+    void reserve(int max_height, int max_width);
+
+    /// Changes the source size. Throws as the constructor, before anything is changed, but
+    /// std::bad_alloc, which reserve() rules out.
+    void plan(int source_height, int source_width);
+
     const Letterbox& box() const noexcept { return box_; }
 
     /// `image` source_height x source_width to `square` size x size.

@@ -1,0 +1,103 @@
+// edge_bts.hpp - the C ABI for C++17: errors are exceptions, handles close themselves.
+//
+//   ebts::Model model("student.ebts", how);
+//   auto limits = ebts::sized<ebts_session_options>();
+//   limits.max_width = 1024;
+//   limits.max_height = 768;
+//   ebts::Session session(model, limits);
+//
+//   const ebts_result result = session.segment(frame, planes);
+//
+// edge_bts.h is the manual: structs, units, threads, lifetimes and statuses are described there.
+// This header adds no symbol to the library and works with any version of it.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "edge_bts/edge_bts.h"
+
+namespace ebts {
+
+/// A status that is not EBTS_OK; what() is ebts_last_error().
+class Error : public std::runtime_error {
+  public:
+    explicit Error(ebts_status status) : std::runtime_error(ebts_last_error()), status_(status) {}
+
+    ebts_status status() const noexcept { return status_; }
+
+  private:
+    ebts_status status_;
+};
+
+inline void check(ebts_status status) {
+    if (status != EBTS_OK) throw Error(status);
+}
+
+/// A struct of the C ABI with its struct_size set and all else 0.
+template <typename T>
+T sized() noexcept {
+    T value{};
+    value.struct_size = sizeof(T);
+    return value;
+}
+
+/// An opened bundle. Moves, does not copy.
+class Model {
+  public:
+    explicit Model(const std::string& path,
+                   const ebts_model_options& options = sized<ebts_model_options>()) {
+        check(ebts_model_open(path.c_str(), &options, &model_));
+    }
+    ~Model() { ebts_model_close(model_); }
+    Model(Model&& other) noexcept : model_(std::exchange(other.model_, nullptr)) {}
+    Model& operator=(Model&& other) noexcept {
+        std::swap(model_, other.model_);
+        return *this;
+    }
+
+    /// Its strings live as long as the model: not for a temporary one.
+    ebts_model_info describe() const& {
+        auto info = sized<ebts_model_info>();
+        check(ebts_model_describe(model_, &info));
+        return info;
+    }
+    ebts_model_info describe() const&& = delete;
+
+    const ebts_model* get() const noexcept { return model_; }
+
+  private:
+    ebts_model* model_ = nullptr;
+};
+
+/// One stream of frames. Moves, does not copy; may outlive its model.
+class Session {
+  public:
+    Session(const Model& model, const ebts_session_options& options) {
+        check(ebts_session_create(model.get(), &options, &session_));
+    }
+    ~Session() { ebts_session_destroy(session_); }
+    Session(Session&& other) noexcept : session_(std::exchange(other.session_, nullptr)) {}
+    Session& operator=(Session&& other) noexcept {
+        std::swap(session_, other.session_);
+        return *this;
+    }
+
+    /// Its components live in the session, until the next frame: not for a temporary one.
+    ebts_result segment(const ebts_frame& frame, const ebts_planes& planes) & {
+        auto result = sized<ebts_result>();
+        check(ebts_segment(session_, &frame, &planes, &result));
+        return result;
+    }
+    ebts_result segment(const ebts_frame&, const ebts_planes&) && = delete;
+
+    void self_test() { check(ebts_self_test(session_)); }
+
+    ebts_session* get() const noexcept { return session_; }
+
+  private:
+    ebts_session* session_ = nullptr;
+};
+
+}  // namespace ebts

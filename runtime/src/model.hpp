@@ -1,0 +1,50 @@
+// An opened bundle, and the order in which it is opened.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "edge_bts/edge_bts.h"
+#include "golden.hpp"
+#include "network.hpp"
+#include "signing.hpp"
+
+namespace edge_bts {
+
+/// What frames need to know of a model.
+struct Settings {
+    int side;
+    float mean;
+    float std;
+    float threshold;
+    double presence_threshold;
+};
+
+struct Model {
+    Settings settings{};
+    std::unique_ptr<Network> network;
+    std::optional<Golden> golden;  ///< Where the bundle has golden frames.
+    std::string name;
+    std::string version;
+    std::string precision;
+    std::string backend;
+    std::string signer;
+    std::string manifest_sha256;
+    bool trusted = false;
+    bool self_tested = false;
+};
+
+using Log = std::function<void(ebts_log_level, const std::string&)>;
+
+/// Opens a bundle in the order of docs/bundle.md. Throws Failure as ebts_model_open says.
+std::shared_ptr<const Model> open_model(const std::string& path, const Trust& trust,
+                                        unsigned threads, const Log& log);
+
+}  // namespace edge_bts
+
+/// The handles of the C ABI.
+struct ebts_model {
+    std::shared_ptr<const edge_bts::Model> model;
+};

@@ -1,0 +1,184 @@
+"""The headers of libedge_bts, what it exports, and programs that use it as it was installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import libedge_bts as ebts
+import pytest
+from libedge_bts import blobs
+from native_build import compile_all, configure, run, tool
+
+from edge_bts.runtime import Segmenter
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_header_is_c99_and_cpp17(repository: Path, tmp_path: Path) -> None:
+    """It compiles alone, with every warning an error, in both languages."""
+    source = tmp_path / "only.c"
+    source.write_text("#include <edge_bts/edge_bts.h>\nint main(void) { return EBTS_OK; }\n")
+    flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+    include = repository / "runtime" / "include"
+    run(tool("cc"), "-std=c99", *flags, "-I", include, source)
+    run(tool("c++"), "-std=c++17", *flags, "-x", "c++", "-I", include, source)
+
+
+PROGRAM = """
+#include <stdbool.h>
+static struct {{ unsigned char *pixels; unsigned width, height; double mm; uint64_t time; }} image;
+static unsigned char mask[1024 * 768];
+int refuse(const char *why);
+bool next_image(void *image);
+void hide_overlay(const char *why);
+void draw(const uint8_t *, const ebts_component *const *, uint32_t, uint64_t);
+int main(void) {{ {loop} return 0; }}
+"""
+
+
+def test_the_loop_in_the_header_compiles(repository: Path, tmp_path: Path) -> None:
+    """What the manual shows first is a program, once the scanner's own functions are declared."""
+    include = repository / "runtime" / "include"
+    header = (include / "edge_bts" / "edge_bts.h").read_text()
+    block = header.split("\n *   #include", 1)[1].split("Rules that hold", 1)[0]
+    first, *lines = [line.removeprefix(" *") for line in block.splitlines()]
+    source = tmp_path / "loop.c"
+    source.write_text(f"#include{first}\n" + PROGRAM.format(loop="\n".join(lines)))
+    assert "ebts_segment(session, &frame, &planes, &result)" in source.read_text()
+    flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+    run(tool("cc"), "-std=c99", *flags, "-I", include, source)
+
+
+def test_only_the_interface_is_exported(repository: Path, native_build: Path) -> None:
+    """The library's dynamic symbols are the functions of the header, all of them."""
+    out = run(tool("nm"), "-D", "--defined-only", native_build / "runtime" / "libedge_bts.so")
+    header = (repository / "runtime" / "include" / "edge_bts" / "edge_bts.h").read_text()
+    declared = {
+        word.split("(")[0].lstrip("*")
+        for line in header.splitlines()
+        if line.startswith("EBTS_API ")
+        for word in line.split()
+        if word.lstrip("*").startswith("ebts_") and "(" in word
+    }
+    assert {line.split()[-1] for line in out.splitlines()} == declared
+    assert len(declared) == 10
+
+
+@pytest.fixture(scope="module")
+def installed(native_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prefix where the library is installed."""
+    prefix = tmp_path_factory.mktemp("prefix")
+    run(tool("cmake"), "--install", native_build, "--prefix", prefix, "--component", "runtime")
+    return prefix
+
+
+def test_the_example_runs_from_the_installed_tree(
+    repository: Path,
+    installed: Path,
+    segmenter: Segmenter,
+    blob_bundle: Path,
+    maker: Path,
+    tmp_path: Path,
+) -> None:
+    """A C99 program that finds the package by CMake prints what Python measures."""
+    configure(repository / "runtime" / "examples", tmp_path, f"-DCMAKE_PREFIX_PATH={installed}")
+    compile_all(tmp_path)
+    pixels = blobs(90, 120, 8)
+    image = tmp_path / "image.pgm"
+    image.write_bytes(b"P5\n120 90\n255\n" + pixels.tobytes())
+    program = tmp_path / "segment_one"
+    lines = run(program, blob_bundle, maker.with_suffix(".pub"), image, "0.1").splitlines()
+    want = segmenter.segment(pixels, 0.1)
+    assert want.present
+    assert lines[0].startswith(f"health 0, presence {want.presence:.3f}, ")
+    assert lines[1:] == [
+        f"component {number}: area {part.area_px} px, {part.longest_px:.2f} x "
+        f"{part.orthogonal_px:.2f} px, box {' '.join(map(str, part.bbox))}, contour of "
+        f"{len(part.contour)} points, {part.longest_mm:.2f} x {part.orthogonal_mm:.2f} mm"
+        for number, part in enumerate(want.components, start=1)
+    ]
+    refused = subprocess.run(
+        [program, blob_bundle, tmp_path / "no.pub", image], capture_output=True, text=True
+    )
+    assert refused.returncode == 1
+    assert "no.pub" in refused.stderr
+    assert not refused.stdout
+
+
+LOOP = r"""
+#include <edge_bts/edge_bts.hpp>
+#include <cstdio>
+#include <vector>
+
+int main(int, char** argv) {
+    auto how = ebts::sized<ebts_model_options>();
+    const char* const keys[] = {argv[2]};
+    how.key_files = keys;
+    how.key_file_count = 1;
+    ebts::Model model(argv[1], how);
+    auto limits = ebts::sized<ebts_session_options>();
+    limits.max_width = limits.max_height = 64;
+    ebts::Session first(model, limits);
+    ebts::Session session = std::move(first);
+    session.self_test();
+    const std::vector<unsigned char> pixels(64 * 64);
+    auto frame = ebts::sized<ebts_frame>();
+    frame.data = pixels.data();
+    frame.width = frame.height = 64;
+    frame.format = EBTS_GRAY8;
+    const auto planes = ebts::sized<ebts_planes>();
+    std::printf("%s %u\n", model.describe().name, session.segment(frame, planes).health);
+    try {
+        ebts::Model nothing("nowhere", how);
+    } catch (const ebts::Error& error) {
+        std::printf("%d\n", error.status());
+    }
+}
+"""
+
+
+def test_the_wrapper_runs_from_the_installed_tree(
+    installed: Path, blob_bundle: Path, maker: Path, tmp_path: Path
+) -> None:
+    """A C++17 program that finds the library by pkg-config; errors come as exceptions."""
+    source, program = tmp_path / "loop.cpp", tmp_path / "loop"
+    source.write_text(LOOP)
+    (folder,) = (path.parent for path in installed.rglob("edge_bts.pc"))
+    flags = run(tool("pkg-config"), "--cflags", "--libs", "edge_bts",
+                env={**os.environ, "PKG_CONFIG_PATH": str(folder)}).split()  # fmt: skip
+    run(tool("c++"), "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", source,
+        "-o", program, *flags, f"-Wl,-rpath,{folder.parent}")  # fmt: skip
+    out = run(program, blob_bundle, maker.with_suffix(".pub"))
+    assert out.split() == ["blob", str(ebts.EMPTY), str(ebts.BUNDLE)]
+
+
+@pytest.mark.parametrize(
+    ("line", "compiles"),
+    [
+        ("session.segment(frame, planes);", True),
+        ("ebts::Session other = std::move(session);", True),
+        ("ebts::Session other = session;", False),
+        ("ebts::Model other = model;", False),
+        ("ebts::Session(model, limits).segment(frame, planes);", False),
+        ('ebts::Model("x").describe();', False),
+    ],
+)
+def test_misuse_of_the_wrapper_does_not_compile(
+    repository: Path, tmp_path: Path, line: str, compiles: bool
+) -> None:
+    """Handles are not copied, and no result outlives its session."""
+    source = tmp_path / "line.cpp"
+    source.write_text(
+        "#include <edge_bts/edge_bts.hpp>\n"
+        "void f(ebts::Model& model, ebts::Session& session, const ebts_frame& frame,\n"
+        "       const ebts_planes& planes, const ebts_session_options& limits) {\n"
+        f"    {line}\n"
+        "    (void)model, (void)session, (void)frame, (void)planes, (void)limits;\n}\n"
+    )
+    include = repository / "runtime" / "include"
+    done = subprocess.run(
+        [tool("c++"), "-std=c++17", "-fsyntax-only", "-I", include, source], capture_output=True
+    )
+    assert (done.returncode == 0) == compiles, done.stderr
