@@ -91,7 +91,7 @@ def test_without_any_package_both_are_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class FakePyCuda(types.ModuleType):
-    """``pycuda.driver`` with the names that its sources bind (2026.1); there are no wheels to ask."""
+    """``pycuda.driver`` with the names that its sources bind (2026.1); it has no wheels to ask."""
 
     class Error(Exception):
         """Base of pycuda's errors."""
