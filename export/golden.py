@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from edge_bts import geometry
 from edge_bts.data.phantom import PhantomCategory, simulate
+from edge_bts.export.parity import Infer
 from edge_bts.files import canonical_json
-from edge_bts.golden import METADATA_KEY
+from edge_bts.golden import METADATA_KEY, difference
 
 __all__ = ["Golden", "golden_phantoms", "pack_golden"]
-
-Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 _MEAN_ABS, _PIXELS = 0.01, 0.005  # floors of the tolerance
 
@@ -77,11 +76,9 @@ def pack_golden(
     mask = np.stack([geometry.threshold(p, threshold) for p in probability])
     mean_abs, pixels = _MEAN_ABS / 4, _PIXELS / 4
     for backend in backends:
-        for image, expected, expected_mask in zip(images, probability, mask, strict=True):
-            came = backend(image)[0, 0]
-            mean_abs = max(mean_abs, float(np.abs(came - expected).mean(dtype=np.float64)))
-            differ = geometry.threshold(came, threshold) != expected_mask
-            pixels = max(pixels, float(differ.mean()))
+        for image, expected in zip(images, probability, strict=True):
+            apart = difference(backend(image)[0, 0], expected, threshold)
+            mean_abs, pixels = max(mean_abs, apart[0]), max(pixels, apart[1])
     header = {"threshold": threshold, "tolerance": {"mean_abs": 4 * mean_abs, "pixels": 4 * pixels}}
     # One entry only: safetensors writes several in an order that differs from run to run.
     return save(

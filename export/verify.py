@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -231,7 +232,8 @@ class _Forms:
 
     Attributes:
         rungs: The forms.
-        looks: Which tensors of each form can be read, and how.
+        looks: For each form a function that tells which of its tensors can be read, and how;
+            called only where a difference is looked for, because it reads the graph again.
         skipped: Forms that cannot be run.
     """
 
@@ -239,7 +241,7 @@ class _Forms:
         self.bundle = bundle
         self.threads = threads
         self.rungs: list[Rung] = []
-        self.looks: dict[str, tuple[list[str], Look]] = {}
+        self.looks: dict[str, Callable[[], tuple[list[str], Look]]] = {}
         self.skipped: list[Skipped] = []
 
     def add(
@@ -271,7 +273,7 @@ class _Forms:
         against = like or next((other for other in made_from if other in here), name)
         self.rungs.append(Rung(name, infer, against, gated=like is not None))
         if look is not None and find_spec("onnx") is not None:
-            self.looks[name] = look()
+            self.looks[name] = cache(look)
 
     def add_onnx(
         self,
@@ -379,7 +381,7 @@ def _divergences(
         against = next((name for name in (rung.against, *others) if name in forms.looks), None)
         if against in (None, rung.name):
             continue
-        (known, look), (other, reference) = forms.looks[rung.name], forms.looks[against]
+        (known, look), (other, reference) = forms.looks[rung.name](), forms.looks[against]()
         both = set(known) & set(other)
         tensors = {
             t: [f for f in feeding if f in both] for t, feeding in graph.items() if t in both

@@ -62,15 +62,10 @@ def build(
             "Expected a build for the GPU, but got --dla: DLA takes no INT8 of this kind in "
             "TensorRT 10 and few modules have it; leave --dla out."
         )
-    from edge_bts.bundle import open_bundle_folder
-    from edge_bts.signing import find_trust
     from edge_bts.tensorrt.build import BuildRequest, prepare
 
-    opened = open_bundle_folder(bundle, find_trust(trust or (), allow_unsigned=allow_unsigned))
-    if opened.maker.doubt:
-        _say(f"edge-bts: note: {opened.maker.doubt}")
     request = BuildRequest(
-        bundle=opened,
+        bundle=opt.open_trusted(bundle, trust, allow_unsigned),
         precision=opt.one_precision(precision, {"int8": int8, "fp16": fp16, "fp32": fp32}),
         level=level,
         workspace_mib=workspace_mib,

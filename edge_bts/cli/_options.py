@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from edge_bts.bundle import Bundle
 
 __all__ = [
     "AllowUnsigned",
@@ -30,6 +34,7 @@ __all__ = [
     "Trust",
     "evenly",
     "one_precision",
+    "open_trusted",
 ]
 
 _PRECISIONS = ("fp32", "fp16", "int8")
@@ -81,6 +86,17 @@ Cache = Annotated[
     Path | None,
     typer.Option("--cache", help="Folder of engines; default $EDGE_BTS_CACHE, else the user's."),
 ]
+
+
+def open_trusted(path: Path, trust: list[Path] | None, allow_unsigned: bool) -> Bundle:
+    """Open a bundle as ``--trust`` and ``--allow-unsigned`` say; a doubt goes to standard error."""
+    from edge_bts.bundle import open_bundle_folder
+    from edge_bts.signing import find_trust
+
+    bundle = open_bundle_folder(path, find_trust(trust or (), allow_unsigned=allow_unsigned))
+    if bundle.maker.doubt:
+        print(f"edge-bts: note: {bundle.maker.doubt}", file=sys.stderr, flush=True)
+    return bundle
 
 
 def evenly(items: Sequence[T], limit: int) -> list[T]:

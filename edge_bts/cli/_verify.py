@@ -77,20 +77,16 @@ def verify(
     """
     import json
 
-    from edge_bts.bundle import open_bundle_folder
     from edge_bts.cli._data import refuse_existing
     from edge_bts.errors import AccuracyGateError, InputError
     from edge_bts.export.verify import verify as run
     from edge_bts.files import write_json
-    from edge_bts.signing import find_trust
 
     for path in filter(None, (output, plot)):
         refuse_existing(path, force)
     if tolerance <= 0:
         raise InputError(f"Expected --tolerance above 0, but got {tolerance}.")
-    opened = open_bundle_folder(bundle, find_trust(trust or (), allow_unsigned=allow_unsigned))
-    if opened.maker.doubt:
-        print(f"edge-bts: note: {opened.maker.doubt}", file=sys.stderr)
+    opened = opt.open_trusted(bundle, trust, allow_unsigned)
     images = described = None
     if data is not None:
         samples, described = _samples(data, split, part, limit)
