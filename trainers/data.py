@@ -14,6 +14,7 @@ from torch import Tensor
 from edge_bts import geometry
 from edge_bts.data import Sample
 from edge_bts.errors import InputError
+from edge_bts.trainers.augment.draw import sent
 
 __all__ = ["CATEGORIES", "Batch", "TensorData"]
 
@@ -125,7 +126,7 @@ class TensorData:
             yield self._batch(torch.arange(start, min(start + batch, len(self))))
 
     def _batch(self, index: Tensor) -> Batch:
-        index = index.to(self.images.device)
+        index = sent(index, self.images.device)
         return Batch(
             self.images[index].float().div_(255),
             self.masks[index].float(),

@@ -106,9 +106,10 @@ def fit(
     """Train ``task`` and keep the epoch with the best validation Dice.
 
     Every epoch draws its order and its augmentation from ``(seed, epoch)`` and ends in a state
-    file, so a run that is interrupted and resumed gives, on a CPU with as many threads, the
-    weights of one that was not; with another number of threads it says so and goes on. The
-    state is the last file of an epoch: a run that was killed before it does the epoch again.
+    file, or those epochs do that lie ``state_seconds`` apart. So a run that is interrupted and
+    resumed gives, on a CPU with as many threads, the weights of one that was not; with another
+    number of threads it says so and goes on. The state is the last file of an epoch: a run that
+    was killed does again what came after it.
 
     With N processes a step takes N batches, and losses, batch norms, metrics and decisions are
     those of one process with a batch N times as large. Only augmentation differs: each process
@@ -167,6 +168,7 @@ def fit(
     full = train.imgsz
     sizes = sizes or [full] * settings.epochs
     seen, judged = train, val  # at the side of the epoch
+    stored = -math.inf
 
     with log.running(result.history), whole_batch_norm(task, fabric):
         for epoch in range(first, settings.epochs + 1):
@@ -212,6 +214,11 @@ def fit(
             else:
                 since_best += 1
             first_alone(fabric, log.epoch, result.history, result.epoch)
+            # Where an epoch takes a second, writing the state of a large network would take more.
+            finished = epoch == settings.epochs or since_best >= settings.patience
+            if not finished and time.monotonic() - stored < settings.state_seconds:
+                continue
+            stored = time.monotonic()
             state = {
                 "fingerprint": fingerprint,
                 "processes": fabric.world_size,
@@ -317,6 +324,7 @@ def _make_optimizer(task: Task, settings: LoopSettings) -> torch.optim.Optimizer
             {"params": others, "weight_decay": 0.0},
         ],
         lr=settings.lr,
+        fused=next(task.parameters()).is_cuda,  # one kernel instead of one for each weight
     )
 
 

@@ -314,7 +314,7 @@ def _run(
         if fabric.is_global_zero:
             print(f"Interrupted; add --resume to the same command to continue in {folder}.")
         raise
-    first_alone(fabric, _finish, path, inputs.val, result, folder)
+    first_alone(fabric, _finish, path, inputs.val, result, folder, str(fabric.device))
     return path
 
 
@@ -343,12 +343,14 @@ def _claim(folder: Path, config: dict[str, Any], *, resume: bool, force: bool) -
     return goes_on
 
 
-def _finish(path: Path, val: Sequence[Sample], result: FitResult, folder: Path) -> None:
+def _finish(
+    path: Path, val: Sequence[Sample], result: FitResult, folder: Path, device: str
+) -> None:
     """Choose the thresholds on validation, in source geometry, and store them with the weights."""
     from edge_bts.operating_point import pick_operating_point
     from edge_bts.runtime import open_checkpoint
 
-    point = pick_operating_point(open_checkpoint(path), val)
+    point = pick_operating_point(open_checkpoint(path, device=device), val)
     cuts = {"threshold": point.threshold, "presence_threshold": point.presence_threshold}
     module, checkpoint = load_checkpoint(path)
     save_checkpoint(path, module, checkpoint.model_copy(update=cuts))

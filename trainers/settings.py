@@ -38,6 +38,8 @@ class LoopSettings(Settings):
     compile: bool = False
     device: str = "auto"  # auto, cpu, cuda
     devices: int = Field(1, ge=1)
+    # Least time between two states to resume from; 0: one an epoch.
+    state_seconds: float = Field(0.0, ge=0)
     seed: int = 0
 
 

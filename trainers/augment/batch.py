@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_bts.trainers.augment import display, echo, space
+from edge_bts.trainers.augment.draw import sent
 from edge_bts.trainers.augment.settings import CHANGES, AugmentSettings
 
 __all__ = ["Augment", "Augmented", "reasons"]
@@ -45,7 +46,7 @@ class Augmented(NamedTuple):
 class Augment(nn.Module):
     """Change images and masks alike in space, and images alone in gray.
 
-    Draws from torch's global CPU generator: seed it and the batch is the same again. First of all
+    Draws from torch's global generators: seed them and the batch is the same again. First of all
     is drawn which images undergo which change; images that none has chosen come back bit for bit.
     Depth is down the stored square, so shadows turn with the anatomy that casts them.
     """
@@ -95,7 +96,7 @@ class Augment(nn.Module):
                 matrices[places] = change(len(places), self.settings) @ matrices[places]
         grid = space.linear_grid(matrices, size, image.device)
         if len(places := _places(chosen["elastic"], image)):
-            field = space.elastic(len(places), size, self.settings).to(image.device)
+            field = space.elastic(len(places), size, self.settings, image.device)
             grid.index_add_(0, places, field)
         moved = chosen["flip"] | chosen["affine"] | chosen["elastic"]
         if len(places := _places(moved, image)):
@@ -121,4 +122,4 @@ def _any(chosen: dict[str, Tensor], changes: tuple[Change, ...]) -> Tensor:
 
 def _places(chosen: Tensor, like: Tensor) -> Tensor:
     """Return where ``chosen`` (B,) is true, on the device; known on the CPU, so nothing waits."""
-    return chosen.nonzero()[:, 0].to(like.device)
+    return sent(chosen.nonzero()[:, 0], like.device)

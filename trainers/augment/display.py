@@ -13,7 +13,7 @@ import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from edge_bts.trainers.augment.draw import uniform
+from edge_bts.trainers.augment.draw import sent, uniform
 from edge_bts.trainers.augment.echo import picture_box
 from edge_bts.trainers.augment.settings import AugmentSettings
 
@@ -46,7 +46,7 @@ _QUANTA = (
 
 def gray_map(image: Tensor, settings: AugmentSettings) -> Tensor:
     """Each machine and each screen has its own curve from echo level to brightness."""
-    return image ** uniform(settings.gamma, len(image), 1, 1, 1).to(image.device)
+    return image ** uniform(settings.gamma, len(image), 1, 1, 1, device=image.device)
 
 
 def blur(image: Tensor, settings: AugmentSettings) -> Tensor:
@@ -55,7 +55,7 @@ def blur(image: Tensor, settings: AugmentSettings) -> Tensor:
     lateral = uniform((0.4 * widest, widest), len(image), 1)
     axial = lateral * uniform((0.3, 0.7), len(image), 1)
     reach = 2 * math.ceil(2.5 * widest) + 1
-    sigma = torch.cat([axial, lateral], dim=1).to(image.device)
+    sigma = sent(torch.cat([axial, lateral], dim=1), image.device)
     return gaussian_blur2d(image, (reach, reach), sigma, border_type="replicate").clamp_(0, 1)
 
 
@@ -69,7 +69,7 @@ def sector(image: Tensor, mask: Tensor) -> Tensor:
     top, bottom, left, right = (end[..., None, None].float() for end in picture_box(image))
     height, width = bottom - top, right - left
     middle, back, bow, reach = (
-        uniform(ends, count, 1, 1, 1).to(image.device)
+        uniform(ends, count, 1, 1, 1, device=image.device)
         for ends in ((0.47, 0.53), (0.4, 1.2), (0.42, 0.62), (0.94, 1.04))
     )
     at = torch.arange(size, device=image.device) + 0.5
@@ -130,10 +130,10 @@ def jpeg(image: Tensor, settings: AugmentSettings) -> Tensor:
     rounding to 8 bits after it. S must be a multiple of 8.
     """
     count, size = len(image), image.shape[-1]
-    basis, quanta = (tensor.to(image.device) for tensor in _cosines())
+    basis, quanta = _cosines(image.device)
     quality = uniform(settings.jpeg_quality, count, 1, 1).floor()
     scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
-    table = ((quanta * scale.to(image.device) + 50) / 100).floor().clamp(1, 255)
+    table = ((quanta * sent(scale, image.device) + 50) / 100).floor().clamp(1, 255)
     blocks = image.reshape(count, size // 8, 8, size // 8, 8).transpose(2, 3).reshape(count, -1, 64)
     coefficients = (blocks * 255 - 128) @ basis.T
     blocks = ((coefficients / table).round_() * table) @ basis
@@ -147,8 +147,8 @@ def _burn(image: Tensor, places: Tensor, values: Tensor) -> Tensor:
     at = places.round().long()
     inside = ((at >= 0) & (at < size)).all(-1)
     index = (at[..., 1] * size + at[..., 0]) * inside
-    values = (values * inside).to(image.device)
-    pixels = image.flatten(1).scatter_reduce(1, index.to(image.device), values, "amax")
+    values = sent(values * inside, image.device)
+    pixels = image.flatten(1).scatter_reduce(1, sent(index, image.device), values, "amax")
     return pixels.view_as(image)
 
 
@@ -167,9 +167,10 @@ def _typeface() -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
-def _cosines() -> tuple[Tensor, Tensor]:
+def _cosines(device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the orthonormal 8 x 8 DCT-II as a matrix (64, 64), and the quanta (64)."""
     k = torch.arange(8, dtype=torch.float64)
     line = torch.cos(torch.pi / 8 * k[:, None] * (k + 0.5)) * 0.5
     line[0] *= math.sqrt(0.5)
-    return torch.kron(line, line).float(), torch.tensor(_QUANTA, dtype=torch.float32)
+    basis, quanta = torch.kron(line, line).float(), torch.tensor(_QUANTA, dtype=torch.float32)
+    return basis.to(device), quanta.to(device)

@@ -54,18 +54,18 @@ def compress(echo: Tensor) -> Tensor:
 
 def attenuation(echo: Tensor, settings: AugmentSettings) -> Tensor:
     """Sound loses the same share of its power on each centimetre: gain falls with depth."""
-    loss = uniform((0.0, settings.attenuation_db), len(echo), 1, 1, 1)
-    return echo * _factor(-loss * _depth(echo.shape[-1]), echo)
+    loss = uniform((0.0, settings.attenuation_db), len(echo), 1, 1, 1, device=echo.device)
+    return echo * _factor(-loss * _depth(echo))
 
 
 def shadow(echo: Tensor, settings: AugmentSettings) -> Tensor:
     """Calcium, gas and dense stroma let no sound through: it is dark below them."""
-    return echo * _column(echo, -uniform(settings.shadow_db, len(echo), 1, 1, 1), 0.03, 0.10)
+    return echo * _column(echo, settings.shadow_db, -1, 0.03, 0.10)
 
 
 def enhancement(echo: Tensor, settings: AugmentSettings) -> Tensor:
     """Fluid weakens sound less than tissue, so that gain compensation makes it bright below."""
-    return echo * _column(echo, uniform(settings.enhancement_db, len(echo), 1, 1, 1), 0.06, 0.15)
+    return echo * _column(echo, settings.enhancement_db, 1, 0.06, 0.15)
 
 
 def speckle(echo: Tensor, settings: AugmentSettings) -> Tensor:
@@ -76,8 +76,8 @@ def speckle(echo: Tensor, settings: AugmentSettings) -> Tensor:
     """
     count, size = len(echo), echo.shape[-1]
     cell = [max(1.0, side * size) for side in _CELL]
-    new = grain((count, 2), size, (cell[0], cell[1])).to(echo.device)
-    share = uniform((0.0, settings.speckle_share), count, 1, 1, 1).to(echo.device)
+    new = grain((count, 2), size, (cell[0], cell[1]), echo.device)
+    share = uniform((0.0, settings.speckle_share), count, 1, 1, 1, device=echo.device)
     new *= (share / 2).sqrt()
     power = (new[:, :1] + (1 - share).sqrt()).square_().addcmul_(new[:, 1:], new[:, 1:])
     return power.sqrt_().mul_(echo)
@@ -85,28 +85,29 @@ def speckle(echo: Tensor, settings: AugmentSettings) -> Tensor:
 
 def noise(echo: Tensor, settings: AugmentSettings) -> Tensor:
     """The receiver's thermal noise, lifted with depth by the gain compensation."""
-    level = uniform(settings.noise_db, len(echo), 1, 1, 1)
+    level = uniform(settings.noise_db, len(echo), 1, 1, 1, device=echo.device)
     size = echo.shape[-1]
-    level = _factor(level - _NOISE_RISE_DB * (1 - _depth(size)), echo)
+    level = _factor(level - _NOISE_RISE_DB * (1 - _depth(echo)))
     top, bottom, left, right = picture_box(echo)
     at = torch.arange(size, device=echo.device)
     inside = ((at >= top) & (at < bottom))[:, None, :, None] & ((at >= left) & (at < right))[
         :, None, None
     ]
-    white = torch.randn(echo.shape).to(echo.device)
+    white = torch.randn(echo.shape, device=echo.device)
     return (echo + white * level * inside).abs_()
 
 
 def tgc(echo: Tensor, settings: AugmentSettings) -> Tensor:
     """The sliders of time gain compensation, one for each depth, are set by hand."""
     size = echo.shape[-1]
-    curve = smooth((len(echo), 1), (size, _SLIDERS), (1, 1))
-    return echo * _factor(curve * settings.tgc_db, echo)
+    curve = smooth((len(echo), 1), (size, _SLIDERS), (1, 1), echo.device)
+    return echo * _factor(curve * settings.tgc_db)
 
 
 def gain(echo: Tensor, settings: AugmentSettings) -> Tensor:
     """The overall gain is set by hand, to the sonographer's taste and the light of the room."""
-    return echo * _factor(uniform((-settings.gain_db, settings.gain_db), len(echo), 1, 1, 1), echo)
+    ends = (-settings.gain_db, settings.gain_db)
+    return echo * _factor(uniform(ends, len(echo), 1, 1, 1, device=echo.device))
 
 
 def dynamic_range(echo: Tensor, settings: AugmentSettings) -> Tensor:
@@ -114,9 +115,8 @@ def dynamic_range(echo: Tensor, settings: AugmentSettings) -> Tensor:
 
     Showing R dB in place of 60 raises amplitudes to the power of 60 / R.
     """
-    return echo ** (RANGE_DB / uniform(settings.dynamic_range_db, len(echo), 1, 1, 1)).to(
-        echo.device
-    )
+    shown = uniform(settings.dynamic_range_db, len(echo), 1, 1, 1, device=echo.device)
+    return echo ** (RANGE_DB / shown)
 
 
 def picture_box(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -132,20 +132,25 @@ def picture_box(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return ends[0], ends[1], ends[2], ends[3]
 
 
-def _factor(decibels: Tensor, like: Tensor) -> Tensor:
-    return torch.exp(decibels.to(like.device) * _NEPER)
+def _factor(decibels: Tensor) -> Tensor:
+    return torch.exp(decibels * _NEPER)
 
 
-def _depth(size: int) -> Tensor:
-    """Return depth (size, 1) as a fraction of the square."""
-    return ((torch.arange(size) + 0.5) / size)[:, None]
+def _depth(like: Tensor) -> Tensor:
+    """Return depth (S, 1) as a fraction of the square."""
+    size = like.shape[-1]
+    return ((torch.arange(size, device=like.device) + 0.5) / size)[:, None]
 
 
-def _column(echo: Tensor, decibels: Tensor, narrow: float, wide: float) -> Tensor:
-    """Return the factor of a soft-edged column of random place, width and upper end."""
-    count, size = len(echo), echo.shape[-1]
-    centre, top = uniform((0.1, 0.9), count, 1, 1, 1), uniform((0.15, 0.65), count, 1, 1, 1)
-    half, soft = uniform((narrow, wide), count, 1, 1, 1), uniform((0.005, 0.02), count, 1, 1, 1)
-    across = torch.sigmoid((half - (_depth(size).mT - centre).abs()) / soft)
-    down = torch.sigmoid((_depth(size) - top) / soft)
-    return _factor((decibels * down).to(echo.device) * across.to(echo.device), echo)
+def _column(
+    echo: Tensor, decibels: tuple[float, float], sign: int, narrow: float, wide: float
+) -> Tensor:
+    """Return the factor of a soft-edged column of random strength, place, width and upper end."""
+    strength, centre, top, half, soft = (
+        uniform(ends, len(echo), 1, 1, 1, device=echo.device)
+        for ends in (decibels, (0.1, 0.9), (0.15, 0.65), (narrow, wide), (0.005, 0.02))
+    )
+    depth = _depth(echo)
+    across = torch.sigmoid((half - (depth.mT - centre).abs()) / soft)
+    down = torch.sigmoid((depth - top) / soft)
+    return _factor(sign * strength * down * across)

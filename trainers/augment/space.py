@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from kornia.geometry.transform import get_affine_matrix2d
 from torch import Tensor
 
-from edge_bts.trainers.augment.draw import smooth, uniform
+from edge_bts.trainers.augment.draw import CPU, sent, smooth, uniform
 from edge_bts.trainers.augment.settings import AugmentSettings
 
 __all__ = ["affine", "elastic", "flip", "linear_grid", "warp"]
@@ -39,16 +39,16 @@ def affine(count: int, settings: AugmentSettings) -> Tensor:
     return matrix
 
 
-def elastic(count: int, size: int, settings: AugmentSettings) -> Tensor:
+def elastic(count: int, size: int, settings: AugmentSettings, device: torch.device = CPU) -> Tensor:
     """Soft tissue gives way unevenly under the pressure of the probe."""
-    field = smooth((count, 2), (size, _CELLS), (size, _CELLS))
-    rms = uniform((0.0, 2 * settings.elastic_shift), count, 1, 1, 1)
+    field = smooth((count, 2), (size, _CELLS), (size, _CELLS), device)
+    rms = uniform((0.0, 2 * settings.elastic_shift), count, 1, 1, 1, device=device)
     return (field * rms).permute(0, 2, 3, 1)
 
 
 def linear_grid(matrices: Tensor, size: int, device: torch.device) -> Tensor:
     """Return the grids (B, size, size, 2) of matrices (B, 3, 3) that take stored places to new."""
-    back: Tensor = torch.linalg.inv(matrices)[:, :2].to(device)
+    back: Tensor = sent(torch.linalg.inv(matrices)[:, :2], device)
     at = (torch.arange(size, device=device) * 2 + 1) / size - 1
     across = back[:, :, 0, None] * at + back[:, :, 2, None]
     return across.mT[:, None] + (back[:, :, 1, None] * at).mT[:, :, None]
