@@ -219,7 +219,7 @@ def test_speckle_has_the_statistics_of_interference(
     share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The factor is Rice distributed (Rayleigh for all new), of mean power 1, wider across."""
-    monkeypatch.setattr(echo_module, "uniform", lambda _, *shape, device: torch.full(shape, share))
+    monkeypatch.setattr(echo_module, "uniform", lambda _, *shape, **__: torch.full(shape, share))
     size = 256
     factor = echo_module.speckle(torch.ones(24, 1, size, size), AugmentSettings())[:, 0]
     expected = stats.rice(b=np.sqrt((1 - share) / (share / 2)), scale=np.sqrt(share / 2))

@@ -95,6 +95,35 @@ def test_a_resumed_run_gives_the_same_weights(
     assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
 
 
+def test_states_further_apart_cost_epochs_but_no_bits(
+    whole_run: Path,
+    inputs: Inputs,
+    teacher_settings: TrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With an hour between states the first and the last epoch have one; a resume ends as ever."""
+    loop = teacher_settings.loop.model_copy(update={"state_seconds": 3600})
+    rare = teacher_settings.model_copy(update={"loop": loop})
+    folder = tmp_path / "run"
+
+    class Interrupting(loop_module.RunLog):
+        def epoch(self, history: Sequence[dict[str, float]], best: int) -> None:
+            super().epoch(history, best)
+            if len(history) == 3:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "RunLog", Interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            runs.train(inputs, "all", rare, folder)
+    assert torch.load(folder / STATE_NAME, weights_only=True)["epoch"] == 1
+    runs.train(inputs, "all", rare, folder, resume=True)
+    states = [torch.load(path / STATE_NAME, weights_only=True) for path in (whole_run, folder)]
+    assert states[1]["epoch"] == rare.loop.epochs
+    assert all(torch.equal(states[0]["task"][k], states[1]["task"][k]) for k in states[0]["task"])
+
+
 def test_a_resume_with_other_threads_says_so(
     whole_run: Path,
     inputs: Inputs,
