@@ -1,0 +1,303 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "device.hpp"
+#include "device_geometry.hpp"
+#include "edge_bts/edge_bts.h"
+#include "gray.hpp"
+#include "support.hpp"
+
+using edge_bts::Geometry;
+using edge_bts::Letterbox;
+using edge_bts::Normaliser;
+using edge_bts::device::letterbox;
+using edge_bts::device::to_source;
+using support::Guarded;
+using support::has_device;
+
+namespace {
+
+constexpr float kMean = 0.32F;
+constexpr float kStd = 0.21F;
+constexpr float kThreshold = 0.47F;
+
+struct Size {
+    int height;
+    int width;
+    int side;
+};
+
+std::size_t area(int height, int width) {
+    return static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+}
+
+template <typename T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+/// Bits, but that every NaN is the same: IEEE 754 leaves open which one comes out of a sum.
+bool same_but_nan(const std::vector<float>& a, const std::vector<float>& b) {
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+        if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0) return false;
+    }
+    return a.size() == b.size();
+}
+
+/// What the C++ core makes of a gray image.
+std::vector<float> core_square(const Size& size, const std::vector<std::uint8_t>& image) {
+    Geometry geometry(size.height, size.width, size.side);
+    std::vector<std::uint8_t> square(area(size.side, size.side));
+    std::vector<float> normalised(square.size());
+    geometry.letterbox({image.data(), size.width}, {square.data(), size.side});
+    Normaliser(kMean, kStd)(square.data(), square.size(), normalised.data());
+    return normalised;
+}
+
+/// A row of the source with room behind it; where in a word it begins differs from case to case.
+int pitch_of(const Size& size) {
+    return size.width + size.height % 9;
+}
+int skew_of(const Size& size) {
+    return size.width % 5;
+}
+
+void check_letterbox(const Size& size) {
+    const auto image = support::bytes(area(size.height, size.width), 7);
+    const std::vector<float> expected = core_square(size, image);
+    const Letterbox box = edge_bts::plan_letterbox(size.height, size.width, size.side);
+    const support::Stream stream;
+    for (const int guard : {0, 255}) {  // what is read beside the pixels would show
+        Guarded<std::uint8_t> frame(size.height, size.width, pitch_of(size), skew_of(size), guard);
+        Guarded<float> square(size.side, size.side, size.side, 0, guard);
+        Guarded<std::uint16_t> half(size.side, size.side, size.side, 0, guard);
+        frame.set(image);
+        const edge_bts::device::Frame given{frame.device(), frame.pitch(), EBTS_GRAY8, 0};
+        support::require(letterbox(box, given, kMean, kStd, square.device(), stream));
+        support::require(
+            letterbox(box, given, kMean, kStd, reinterpret_cast<__half*>(half.device()), stream));
+        stream.wait();
+        CHECK(same_bits(square.get(), expected));
+        CHECK(square.intact());
+        std::vector<std::uint16_t> rounded(expected.size());
+        for (std::size_t i = 0; i < rounded.size(); ++i) {
+            const __half value = __float2half_rn(expected[i]);
+            std::memcpy(&rounded[i], &value, sizeof value);
+        }
+        CHECK(same_bits(half.get(), rounded));
+        CHECK(half.intact());
+    }
+}
+
+void check_to_source(const Size& size, const std::vector<float>& probability) {
+    Geometry geometry(size.height, size.width, size.side);
+    std::vector<float> expected(area(size.height, size.width));
+    std::vector<std::uint8_t> expected_mask(expected.size());
+    geometry.to_source({probability.data(), size.side}, {expected.data(), size.width});
+    edge_bts::threshold(expected.data(), expected.size(), kThreshold, expected_mask.data());
+
+    const support::Stream stream;
+    Guarded<float> square(size.side, size.side, size.side, 0, 255);  // NaN beside the pixels
+    Guarded<float> source(size.height, size.width, pitch_of(size), skew_of(size), 85);
+    Guarded<std::uint8_t> mask(size.height, size.width, pitch_of(size), skew_of(size), 85);
+    Guarded<std::uint8_t> only(size.height, size.width, pitch_of(size), skew_of(size), 85);
+    square.set(probability);
+    support::require(to_source(geometry.box(), square.device(), kThreshold,
+                               {source.device(), source.pitch()}, {mask.device(), mask.pitch()},
+                               stream));
+    support::require(to_source(geometry.box(), square.device(), kThreshold, {nullptr, 0},
+                               {only.device(), only.pitch()}, stream));
+    stream.wait();
+    CHECK(same_but_nan(source.get(), expected));
+    CHECK(mask.get() == expected_mask);
+    CHECK(only.get() == expected_mask);
+    CHECK(source.intact());
+    CHECK(mask.intact());
+    CHECK(only.intact());
+}
+
+void check_both(const Size& size) {
+    CAPTURE(size.height);
+    CAPTURE(size.width);
+    CAPTURE(size.side);
+    check_letterbox(size);
+    check_to_source(size, support::units(area(size.side, size.side), 11));
+}
+
+// Down, up, one axis each way, equal, odd, single rows and columns, rows beyond a block's sums.
+const Size kSizes[] = {
+    {480, 640, 256}, {1080, 1920, 256}, {333, 471, 256}, {256, 256, 256}, {255, 257, 256},
+    {100, 60, 256},  {31, 33, 64},      {1, 1, 16},      {1, 300, 64},    {300, 1, 64},
+    {7, 2500, 96},   {2500, 7, 96},     {3, 5000, 8},    {5000, 3, 1},    {129, 127, 128},
+    {511, 64, 40},   {40, 30, 41},      {17, 19, 512},   {1, 1, 1},       {200, 3001, 2100},
+};
+
+}  // namespace
+
+TEST_CASE("frame to square and back give the bits of the core, and touch nothing beside them") {
+    if (!has_device()) return;
+    for (const Size& size : kSizes) check_both(size);
+}
+
+TEST_CASE("so they do for sizes at random") {
+    if (!has_device()) return;
+    support::Random random(2025);
+    const auto side = [&random](int most) {
+        return 1 + static_cast<int>(random.next() >> 8) % most;
+    };
+    for (int i = 0; i < 200; ++i) check_both({side(900), side(900), side(320)});
+}
+
+TEST_CASE("the largest sides give the bits of the core") {
+    if (!has_device()) return;
+    check_both({16384, 40, 512});
+    check_both({40, 16384, 512});
+    check_both({5, 3, 3000});
+}
+
+TEST_CASE("extremes of gray and of probability give the bits of the core") {
+    if (!has_device()) return;
+    const Size size{123, 217, 64};
+    const Letterbox box = edge_bts::plan_letterbox(size.height, size.width, size.side);
+    const support::Stream stream;
+    for (const int level : {0, 1, 254, 255}) {
+        const std::vector<std::uint8_t> image(area(size.height, size.width),
+                                              static_cast<std::uint8_t>(level));
+        Guarded<std::uint8_t> frame(size.height, size.width, size.width, 0, 9);
+        Guarded<float> square(size.side, size.side, size.side, 0, 9);
+        frame.set(image);
+        support::require(letterbox(box, {frame.device(), frame.pitch(), EBTS_GRAY8, 0}, kMean, kStd,
+                                   square.device(), stream));
+        stream.wait();
+        CHECK(same_bits(square.get(), core_square(size, image)));
+    }
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    const float values[] = {0.0F,      -0.0F,      1.0F,   kThreshold, std::nextafter(1.0F, 2.0F),
+                            kInfinity, -kInfinity, 1e-45F, 3e38F,      std::nanf(""),
+                            -3e38F,    1.2e-38F,   -1e-40F};
+    for (const float value : values) {
+        CAPTURE(value);
+        check_to_source(size, std::vector<float>(area(size.side, size.side), value));
+        std::vector<float> mixed = support::units(area(size.side, size.side), 3);
+        for (std::size_t i = 0; i < mixed.size(); i += 7) mixed[i] = value;
+        check_to_source(size, mixed);
+        check_to_source({40, 25, 64}, mixed);
+    }
+}
+
+TEST_CASE("every format becomes gray as in the core, at odd addresses too") {
+    if (!has_device()) return;
+    const Size size{75, 101, 48};
+    const Letterbox box = edge_bts::plan_letterbox(size.height, size.width, size.side);
+    const support::Stream stream;
+    for (std::uint32_t format = EBTS_GRAY8; format <= EBTS_NV12; ++format) {
+        for (const std::uint32_t white : {1U, 4095U, 65535U}) {
+            CAPTURE(format);
+            CAPTURE(white);
+            const int row = size.width * static_cast<int>(edge_bts::pixel_bytes(format));
+            const auto pixels = support::bytes(area(size.height, row), format);
+            std::vector<std::uint8_t> gray = pixels;
+            if (!edge_bts::is_gray(format)) {
+                gray.resize(area(size.height, size.width));
+                edge_bts::to_gray(format, white, pixels.data(), static_cast<std::size_t>(row),
+                                  size.height, size.width, {gray.data(), size.width});
+            }
+            Guarded<std::uint8_t> frame(size.height, row, row + 3, 1, 200);
+            Guarded<float> square(size.side, size.side, size.side, 0, 9);
+            frame.set(pixels);
+            support::require(letterbox(box, {frame.device(), frame.pitch(), format, white}, kMean,
+                                       kStd, square.device(), stream));
+            stream.wait();
+            CHECK(same_bits(square.get(), core_square(size, gray)));
+            CHECK(square.intact());
+        }
+    }
+}
+
+TEST_CASE("a region of a frame in mapped memory of the host gives the bits of the core") {
+    if (!has_device()) return;
+    const Size frame{300, 400, 0};
+    const Size region{211, 305, 128};
+    const auto image = support::bytes(area(frame.height, frame.width), 5);
+    void* host = nullptr;
+    void* mapped = nullptr;
+    support::require(cudaHostAlloc(&host, image.size(), cudaHostAllocMapped));
+    std::memcpy(host, image.data(), image.size());
+    support::require(cudaHostGetDevicePointer(&mapped, host, 0));
+
+    constexpr int kX = 37;
+    constexpr int kY = 51;
+    std::vector<std::uint8_t> dense;
+    for (int y = 0; y < region.height; ++y) {
+        const auto row = image.begin() + (kY + y) * frame.width + kX;
+        dense.insert(dense.end(), row, row + region.width);
+    }
+    const support::Stream stream;
+    Guarded<float> square(region.side, region.side, region.side, 0, 9);
+    const auto* corner = static_cast<const std::uint8_t*>(mapped) + kY * frame.width + kX;
+    support::require(letterbox(edge_bts::plan_letterbox(region.height, region.width, region.side),
+                               {corner, frame.width, EBTS_GRAY8, 0}, kMean, kStd, square.device(),
+                               stream));
+    stream.wait();
+    CHECK(same_bits(square.get(), core_square(region, dense)));
+    support::require(cudaFreeHost(host));
+}
+
+TEST_CASE("both ways are captured in a graph: nothing in them waits or allocates") {
+    if (!has_device()) return;
+    const Size size{480, 640, 256};
+    const Letterbox box = edge_bts::plan_letterbox(size.height, size.width, size.side);
+    const auto image = support::bytes(area(size.height, size.width), 5);
+    const support::Stream stream;
+    Guarded<std::uint8_t> frame(size.height, size.width, size.width, 0, 9);
+    Guarded<float> square(size.side, size.side, size.side, 0, 9);
+    Guarded<std::uint8_t> mask(size.height, size.width, size.width, 0, 9);
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t run = nullptr;
+    support::require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+    CHECK(letterbox(box, {frame.device(), frame.pitch(), EBTS_GRAY8, 0}, kMean, kStd,
+                    square.device(), stream) == cudaSuccess);
+    CHECK(to_source(box, square.device(), kThreshold, {nullptr, 0}, {mask.device(), mask.pitch()},
+                    stream) == cudaSuccess);
+    support::require(cudaStreamEndCapture(stream, &graph));
+    support::require(cudaGraphInstantiate(&run, graph, 0));
+    frame.set(image);  // after the capture: the graph reads what is there when it runs
+    support::require(cudaGraphLaunch(run, stream));
+    stream.wait();
+    CHECK(same_bits(square.get(), core_square(size, image)));
+    CHECK(cudaGraphExecDestroy(run) == cudaSuccess);
+    CHECK(cudaGraphDestroy(graph) == cudaSuccess);
+}
+
+// Needs no device: it is refused before a launch.
+TEST_CASE("what cannot be read or written is refused by status") {
+    const Letterbox box = edge_bts::plan_letterbox(4, 4, 4);
+    float square[16];
+    const std::uint8_t pixels[16] = {};
+    const auto refused = [&](const edge_bts::device::Frame& frame, float* to) {
+        return letterbox(box, frame, kMean, kStd, to, nullptr) == cudaErrorInvalidValue;
+    };
+    CHECK(refused({nullptr, 4, EBTS_GRAY8, 0}, square));
+    CHECK(refused({pixels, 4, EBTS_GRAY8, 0}, nullptr));
+    CHECK(refused({pixels, 4, 0, 0}, square));
+    CHECK(refused({pixels, 4, EBTS_NV12 + 1, 0}, square));
+    CHECK(refused({pixels, 4, EBTS_GRAY16, 0}, square));
+    CHECK(refused({pixels, 4, EBTS_GRAY16, 65536}, square));
+    CHECK(to_source(box, square, kThreshold, {nullptr, 0}, {nullptr, 0}, nullptr) ==
+          cudaErrorInvalidValue);
+    CHECK(to_source(box, nullptr, kThreshold, {square, 4}, {nullptr, 0}, nullptr) ==
+          cudaErrorInvalidValue);
+}
+
+TEST_CASE("without a device a launch says so and does not abort") {
+    if (has_device()) return;
+    const Letterbox box = edge_bts::plan_letterbox(4, 4, 4);
+    float square[16];
+    CHECK(to_source(box, square, kThreshold, {square, 4}, {nullptr, 0}, nullptr) != cudaSuccess);
+}
