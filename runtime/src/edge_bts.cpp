@@ -141,6 +141,21 @@ edge_bts::Trust trust_of(const ebts_model_options& options) {
     return trust;
 }
 
+edge_bts::Choice choice_of(const ebts_model_options& options) {
+    const std::string backend = options.backend == nullptr ? "" : options.backend;
+    const std::string engines = options.engine_folder == nullptr ? "" : options.engine_folder;
+    if (!backend.empty() && backend != "openvino" && backend != "tensorrt") {
+        throw Failure(EBTS_ERROR_ARGUMENT, "Expected the backend openvino or tensorrt, but got " +
+                                               backend + "; NULL stands for openvino.");
+    }
+    if (backend == "tensorrt" && engines.empty()) {
+        throw Failure(EBTS_ERROR_ARGUMENT,
+                      "Expected engine_folder for tensorrt, but got none; pass the folder in which "
+                      "`edge-bts build --cache` left the engine.");
+    }
+    return {backend, options.threads, engines};
+}
+
 ebts_status check_options(const ebts_model_options& options) noexcept {
     if (options.key_count > 0 && options.keys == nullptr) return fail_null("keys");
     if (options.key_file_count > 0 && options.key_files == nullptr) return fail_null("key_files");
@@ -331,7 +346,7 @@ ebts_status ebts_model_open(const char* path, const ebts_model_options* options,
             if (how.log != nullptr) how.log(how.log_user, level, text.c_str());
         };
         auto opened = std::make_unique<ebts_model>();
-        opened->model = edge_bts::open_model(path, trust_of(how), how.threads, log);
+        opened->model = edge_bts::open_model(path, trust_of(how), choice_of(how), log);
         *model = opened.release();
         return EBTS_OK;
     });

@@ -9,6 +9,9 @@
 #if EDGE_BTS_OPENVINO
 #include "openvino_network.hpp"
 #endif
+#if EDGE_BTS_TENSORRT
+#include "tensorrt_network.hpp"
+#endif
 
 namespace edge_bts {
 namespace {
@@ -102,10 +105,18 @@ Bundle::Bundle(const std::string& path, const Trust& trust) : folder(path) {
     manifest_sha256 = sha256(content);
 }
 
+/// Which backend opens nothing here, and why.
+Failure lacking(const Bundle& bundle, const std::string& backend) {
+    return {EBTS_ERROR_INCOMPATIBLE, "Expected a library with " + backend + " to open " +
+                                         bundle.folder.path() +
+                                         ", but this one was built without it; install a build "
+                                         "with it."};
+}
+
 #if EDGE_BTS_OPENVINO
 
-std::unique_ptr<Network> open_network(const Bundle& bundle, unsigned threads,
-                                      std::string& backend) {
+std::unique_ptr<Network> open_by_openvino(const Bundle& bundle, const Choice& choice,
+                                          std::string& backend) {
     static const std::string end = ".xml";
     const Manifest& manifest = bundle.manifest;
     const auto model = manifest.models.find("openvino");
@@ -120,19 +131,52 @@ std::unique_ptr<Network> open_network(const Bundle& bundle, unsigned threads,
     backend = "openvino " + version;
     Bytes topology = bundle.read(file);
     Bytes weights = bundle.read(file.substr(0, file.size() - end.size()) + ".bin");
-    return open_openvino(std::move(topology), std::move(weights), manifest.side, threads);
+    return open_openvino(std::move(topology), std::move(weights), manifest.side, choice.threads);
 }
 
 #else
 
-std::unique_ptr<Network> open_network(const Bundle& bundle, unsigned /*threads*/,
-                                      std::string& /*backend*/) {
-    throw Failure(EBTS_ERROR_INCOMPATIBLE,
-                  "Expected a library with a backend to open " + bundle.folder.path() +
-                      ", but this one was built without OpenVINO; install a build with it.");
+std::unique_ptr<Network> open_by_openvino(const Bundle& bundle, const Choice& /*choice*/,
+                                          std::string& /*backend*/) {
+    throw lacking(bundle, "OpenVINO");
 }
 
 #endif
+#if EDGE_BTS_TENSORRT
+
+std::unique_ptr<Network> open_by_tensorrt(const Bundle& bundle, const Choice& choice,
+                                          std::string& backend, const Log& log) {
+    const Manifest& manifest = bundle.manifest;
+    if (manifest.files.count(kGoldenName) == 0) {
+        throw Failure(EBTS_ERROR_BUNDLE,
+                      std::string("Expected ") + kGoldenName + " in " + bundle.folder.path() +
+                          " to check an engine with, but there is none; export the bundle again.");
+    }
+    EngineKey key;
+    key.folder = choice.engines;
+    key.bundle = bundle.folder.path();
+    key.manifest_sha256 = bundle.manifest_sha256;
+    key.precision = manifest.precision;
+    key.tensorrt = tensorrt_version();
+    manifest.check_runtime("tensorrt", key.version());
+    backend = "tensorrt " + key.version();
+    return open_tensorrt(std::move(key), manifest.side, log);
+}
+
+#else
+
+std::unique_ptr<Network> open_by_tensorrt(const Bundle& bundle, const Choice& /*choice*/,
+                                          std::string& /*backend*/, const Log& /*log*/) {
+    throw lacking(bundle, "TensorRT");
+}
+
+#endif
+
+std::unique_ptr<Network> open_network(const Bundle& bundle, const Choice& choice,
+                                      std::string& backend, const Log& log) {
+    if (choice.backend == "tensorrt") return open_by_tensorrt(bundle, choice, backend, log);
+    return open_by_openvino(bundle, choice, backend);
+}
 
 void self_test(Model& model, const Log& log) {
     if (!model.golden) {
@@ -157,7 +201,7 @@ void self_test(Model& model, const Log& log) {
 }  // namespace
 
 std::shared_ptr<const Model> open_model(const std::string& path, const Trust& trust,
-                                        unsigned threads, const Log& log) {
+                                        const Choice& choice, const Log& log) {
     const Bundle bundle(path, trust);
     const Manifest& manifest = bundle.manifest;
     auto model = std::make_shared<Model>();
@@ -178,7 +222,7 @@ std::shared_ptr<const Model> open_model(const std::string& path, const Trust& tr
                                              " That is not so in the manifest of " + path +
                                              "; export the bundle again.");
     }
-    model->network = open_network(bundle, threads, model->backend);
+    model->network = open_network(bundle, choice, model->backend, log);
     if (manifest.files.count(kGoldenName) != 0) {
         model->golden = read_golden(bundle.read(kGoldenName), manifest.side);
     }

@@ -36,11 +36,18 @@ struct Model {
     bool self_tested = false;
 };
 
+/// What runs a model.
+struct Choice {
+    std::string backend;   ///< "openvino" or "tensorrt"; empty: openvino.
+    unsigned threads = 0;  ///< Of openvino; 0 leaves their number to it.
+    std::string engines;   ///< Folder of tensorrt's engines.
+};
+
 using Log = std::function<void(ebts_log_level, const std::string&)>;
 
 /// Opens a bundle in the order of docs/bundle.md. Throws Failure as ebts_model_open says.
 std::shared_ptr<const Model> open_model(const std::string& path, const Trust& trust,
-                                        unsigned threads, const Log& log);
+                                        const Choice& choice, const Log& log);
 
 }  // namespace edge_bts
 

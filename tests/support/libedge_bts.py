@@ -34,7 +34,7 @@ class ModelOptions(Sized):
         ("struct_size", c.c_size_t), ("keys", c.c_char_p), ("key_count", c.c_size_t),
         ("key_files", c.POINTER(c.c_char_p)), ("key_file_count", c.c_size_t),
         ("allow_unsigned", c.c_uint32), ("threads", c.c_uint32), ("log", Log),
-        ("log_user", c.c_void_p),
+        ("log_user", c.c_void_p), ("backend", c.c_char_p), ("engine_folder", c.c_char_p),
     ]  # fmt: skip
 
 

@@ -141,6 +141,12 @@ typedef struct ebts_model_options {
 
     ebts_log log; /* NULL: nothing is told. */
     void* log_user;
+
+    /* "openvino" (NULL: that), or "tensorrt": the engine that `edge-bts build` made of this bundle
+     * on this device, in the folder that was its --cache. Neither environment nor user adds a
+     * folder: an engine is code. None is built here. */
+    const char* backend;
+    const char* engine_folder;
 } ebts_model_options;
 
 /* Opens the bundle in the folder `path` and compiles its network, which takes up to some seconds.
@@ -165,7 +171,7 @@ typedef struct ebts_model_info {
     const char* name;            /* Of the network, as its manifest has it. */
     const char* version;         /* As its maker counts. */
     const char* precision;       /* "fp32", "fp16" or "int8". */
-    const char* backend;         /* "openvino 2026.1.0". */
+    const char* backend;         /* "openvino 2026.1.0" or "tensorrt 10.3.0.26". */
     const char* signer;          /* Id of the key that signed (16 hexadecimal digits), or "". */
     const char* manifest_sha256; /* Identity of the bundle, 64 hexadecimal digits. */
     uint32_t trusted;            /* 1 if the signer is among your keys. */
