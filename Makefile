@@ -5,8 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOG    := $(VENV)/install.log
 STAMP  := $(VENV)/.installed
-CORE   := CMakeLists.txt $(wildcard cmake/*.cmake) $(shell find runtime -name '*.[ch]pp' -o -name '*.[ch]' -o -name CMakeLists.txt)
-CPP    := $(shell find runtime -name '*.[ch]pp' -o -name '*.[ch]')
+CORE   := CMakeLists.txt $(wildcard cmake/*.cmake) $(shell find runtime -name '*.[ch]pp' -o -name '*.[ch]' -o -name '*.cu' -o -name CMakeLists.txt)
+CPP    := $(shell find runtime -name '*.[ch]pp' -o -name '*.[ch]' -o -name '*.cu')
 
 # make demo COUNT=... SEED=... for a longer or another run; make bench BUNDLE=... TRUST=... for
 # another bundle and the public key of its maker.

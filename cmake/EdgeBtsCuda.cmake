@@ -1,32 +1,29 @@
-# edge_bts_find_cuda(): sets EDGE_BTS_CUDA_FOUND and enables the language where nvcc is.
+# edge_bts_enable_cuda(): the language CUDA, and the devices that kernels are compiled for.
 # edge_bts_cuda_compiler(<target>): what every CUDA target of ours is compiled with.
 
-macro(edge_bts_find_cuda)
-  set(EDGE_BTS_CUDA_FOUND FALSE)
+macro(edge_bts_enable_cuda)
   include(CheckLanguage)
+  if(DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(edge_bts_architectures ${CMAKE_CUDA_ARCHITECTURES})
+  endif()
   check_language(CUDA)
-  if(CMAKE_CUDA_COMPILER)
-    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(edge_bts_no_architectures TRUE)
-      set(CMAKE_CUDA_ARCHITECTURES 87)  # for the compiler check alone
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "Expected nvcc for EDGE_BTS_CUDA, but it is not found; install the CUDA "
+                        "toolkit or set CMAKE_CUDA_COMPILER.")
+  endif()
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  if(NOT DEFINED edge_bts_architectures)
+    # Ampere to Hopper with Orin (87); what this list lacks takes the PTX.
+    set(edge_bts_architectures 80-real 86-real 87-real 89-real 90-real 80-virtual)
+    if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
+      list(APPEND edge_bts_architectures 120-real)
     endif()
-    enable_language(CUDA)
-    if(edge_bts_no_architectures)
-      # Ampere to Hopper with Orin (87); what is newer than this compiler takes the PTX.
-      set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 87-real 89-real 90-real)
-      if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
-        list(APPEND CMAKE_CUDA_ARCHITECTURES 120-real)
-      endif()
-      if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 13.0)
-        list(APPEND CMAKE_CUDA_ARCHITECTURES 110-real)  # Thor
-      endif()
-      list(APPEND CMAKE_CUDA_ARCHITECTURES 80-virtual)
-    endif()
-    find_package(CUDAToolkit QUIET)
-    if(TARGET CUDA::cudart_static)
-      set(EDGE_BTS_CUDA_FOUND TRUE)
+    if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 13.0)
+      list(APPEND edge_bts_architectures 110-real)  # Thor
     endif()
   endif()
+  set(CMAKE_CUDA_ARCHITECTURES ${edge_bts_architectures})
 endmacro()
 
 function(edge_bts_cuda_compiler target)

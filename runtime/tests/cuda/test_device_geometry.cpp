@@ -260,7 +260,7 @@ TEST_CASE("both ways are captured in a graph: nothing in them waits or allocates
     Guarded<std::uint8_t> mask(size.height, size.width, size.width, 0, 9);
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t run = nullptr;
-    support::require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+    support::require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
     CHECK(letterbox(box, {frame.device(), frame.pitch(), EBTS_GRAY8, 0}, kMean, kStd,
                     square.device(), stream) == cudaSuccess);
     CHECK(to_source(box, square.device(), kThreshold, {nullptr, 0}, {mask.device(), mask.pitch()},

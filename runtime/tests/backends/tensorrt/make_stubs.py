@@ -35,7 +35,9 @@ def main(include: Path) -> None:
         print(f"class {name} : public apiv::{name} {{\n  public:")
         functions = list(FUNCTION.finditer(found.group()))
         if len(functions) != found.group().count("= 0;"):
-            sys.exit(f"Expected to understand every function of {name}, but some are of a new form.")
+            sys.exit(
+                f"Expected to understand every function of {name}, but some are of a new form."
+            )
         for function in functions:
             arguments = " ".join(function["arguments"].split())
             print(
