@@ -4,8 +4,8 @@
 // The image is resized so that its longer side is `size` and centred on 0; the probability map of
 // the network goes the same way back. C++ for this repository; the C ABI stands on top of it.
 //
-// Specification. Every implementation gives these bits (edge_bts/_geometry_numpy.py and runtime/cuda
-// are the others).
+// Specification. Every implementation gives these bits; the others are edge_bts/_geometry_numpy.py
+// and runtime/cuda.
 //
 //   Letterbox of h x w in S: with L = max(h, w), the content box has
 //       height = max(1, floor((2 h S + L) / 2 L)), width alike,

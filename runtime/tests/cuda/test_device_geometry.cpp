@@ -191,6 +191,44 @@ TEST_CASE("extremes of gray and of probability give the bits of the core") {
     }
 }
 
+// Of ordinary probabilities a fused or reordered sum, or a quotient that is off by one unit of
+// binary64, shows in no bit of binary32. It shows where sums cancel, and where a mean lies exactly
+// between two numbers of binary32.
+TEST_CASE("every rounding is that of the core") {
+    if (!has_device()) return;
+    // Halves and thirds, of denominators that are no powers of two; then others.
+    const Size sizes[] = {{36, 36, 24}, {48, 48, 96},  {36, 36, 108}, {72, 60, 48},
+                          {60, 36, 36}, {101, 75, 64}, {50, 70, 96},  {333, 471, 128}};
+    for (const Size& size : sizes) {
+        CAPTURE(size.height);
+        CAPTURE(size.width);
+        CAPTURE(size.side);
+        const auto side = static_cast<std::size_t>(size.side);
+        std::vector<float> cancelling(side * side);
+        std::vector<float> between(side * side);
+        std::vector<float> spread(side * side);
+        support::Random random(17);
+        for (std::size_t y = 0; y < side; ++y) {
+            // Rows far apart in size, so that a sum over them has all the bits of binary64.
+            const float row = std::ldexp(1.0F + random.unit(), -(random.byte() % 30));
+            const float next = std::nextafter(row, 2.0F);
+            for (std::size_t x = 0; x < side; ++x) {
+                cancelling[y * side + x] = x % 2 == 0 ? row : -row;
+                between[y * side + x] = (x + y) % 2 == 0 ? row : next;
+                spread[y * side + x] = std::ldexp(random.unit() - 0.5F, -(random.byte() % 60));
+            }
+        }
+        check_to_source(size, cancelling);
+        check_to_source(size, between);
+        check_to_source(size, spread);
+        // Between two numbers in every row alike.
+        for (std::size_t i = 0; i < between.size(); ++i) {
+            between[i] = i % 2 == 0 ? 0.7F : std::nextafter(0.7F, 1.0F);
+        }
+        check_to_source(size, between);
+    }
+}
+
 TEST_CASE("every format becomes gray as in the core, at odd addresses too") {
     if (!has_device()) return;
     const Size size{75, 101, 48};
