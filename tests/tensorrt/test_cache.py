@@ -181,3 +181,18 @@ def test_an_engine_that_everybody_can_write_is_refused(key: EngineKey, which: st
     path.chmod(path.stat().st_mode | 0o002)
     with pytest.raises(IntegrityError, match="everybody can write it"):
         read_engine(key)
+
+
+def kinds(value: Any) -> Any:
+    """The same structure with types in place of values."""
+    if isinstance(value, dict):
+        return {name: kinds(part) for name, part in value.items()}
+    return [kinds(part) for part in value] if isinstance(value, list) else type(value)
+
+
+def test_the_sidecar_of_the_cpp_tests_is_one_that_is_written_here(
+    key: EngineKey, repository: Path
+) -> None:
+    """The C++ twin of this reader is tested with the fields and types of a real sidecar."""
+    fixture = json.loads((repository / "runtime/tests/backends/tensorrt/sidecar.json").read_text())
+    assert kinds(fixture) == kinds(json.loads(key.sidecar.read_text()))

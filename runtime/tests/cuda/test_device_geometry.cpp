@@ -68,8 +68,7 @@ int skew_of(const Size& size) {
     return size.width % 5;
 }
 
-void check_letterbox(const Size& size) {
-    const auto image = support::bytes(area(size.height, size.width), 7);
+void check_letterbox(const Size& size, const std::vector<std::uint8_t>& image) {
     const std::vector<float> expected = core_square(size, image);
     const Letterbox box = edge_bts::plan_letterbox(size.height, size.width, size.side);
     const support::Stream stream;
@@ -126,7 +125,7 @@ void check_both(const Size& size) {
     CAPTURE(size.height);
     CAPTURE(size.width);
     CAPTURE(size.side);
-    check_letterbox(size);
+    check_letterbox(size, support::bytes(area(size.height, size.width), 7));
     check_to_source(size, support::units(area(size.side, size.side), 11));
 }
 
@@ -188,6 +187,23 @@ TEST_CASE("extremes of gray and of probability give the bits of the core") {
         for (std::size_t i = 0; i < mixed.size(); i += 7) mixed[i] = value;
         check_to_source(size, mixed);
         check_to_source({40, 25, 64}, mixed);
+    }
+}
+
+TEST_CASE("means halfway between two gray levels are those of the core") {
+    if (!has_device()) return;
+    const Size sizes[] = {{96, 96, 48}, {510, 54, 255}, {36, 36, 108}, {510, 510, 170}};
+    for (const Size& size : sizes) {
+        CAPTURE(size.height);
+        CAPTURE(size.side);
+        std::vector<std::uint8_t> image;
+        for (int y = 0; y < size.height; ++y) {
+            const int level = y / 2 * 254 / (size.height / 2);
+            for (int x = 0; x < size.width; ++x) {
+                image.push_back(static_cast<std::uint8_t>(level + x % 2));
+            }
+        }
+        check_letterbox(size, image);
     }
 }
 
