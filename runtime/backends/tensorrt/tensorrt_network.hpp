@@ -46,7 +46,8 @@ class TensorRtRequest : public Request {
 
     /// Runs from here on with memory of the device, 1x1xSxS float32 each and aligned to 256 bytes,
     /// in place of input() and output(), which are then not copied; null: those again.
-    /// Throws Failure ARGUMENT for another alignment, BACKEND if TensorRT refuses it.
+    /// Throws Failure ARGUMENT for another alignment, before anything is changed, or BACKEND if
+    /// TensorRT refuses it: then bind others before the next run.
     void bind(float* device_input, float* device_output);
 
     /// Puts a run into the stream and does not wait, but when a graph must be captured.
