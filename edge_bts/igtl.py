@@ -143,7 +143,7 @@ def crc64(data: bytes) -> int:
     lanes = 1 << max(0, int(math.log2(max(words, 1)) * 0.62))  # long data: more lanes than steps
     steps = -(-words // lanes)
     padded = bytes(lanes * steps * 2 - len(data)) + data
-    columns = np.frombuffer(padded, ">u2").reshape(lanes, steps).T.astype(np.uint64)
+    columns = np.frombuffer(padded, ">u2").reshape(lanes, steps).T.astype(np.uint64, order="C")
     table = _table()
     crc = np.zeros(lanes, np.uint64)
     for column in columns:

@@ -34,6 +34,7 @@ _COMMANDS = (
     "verify",
     "compare",
     "run",
+    "replay",
     "bench",
     "doctor",
 )

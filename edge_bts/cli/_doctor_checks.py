@@ -210,7 +210,7 @@ def _tensorrt() -> Iterator[Check]:
 # What each command needs beyond the base: an extra of edge-bts and its modules.
 _TRAIN = ("torch", "lightning_fabric", "kornia", "tensorboard", "matplotlib")
 _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "run, eval, inspect, compare, key, sign": ("", ()),
+    "run, replay, eval, inspect, compare, key, sign": ("", ()),
     "verify": ("export", ("onnxruntime", "onnx")),
     "bench": ("bench", ("torch", "onnxruntime", "matplotlib")),
     "train, distill, study": ("train", _TRAIN),

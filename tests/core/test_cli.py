@@ -145,7 +145,7 @@ def test_doctor_tells_what_each_command_can_do_here(monkeypatch: pytest.MonkeyPa
     )
     base = [Check("base", "numpy", "ok", "2.0"), Check("tensorrt", "CUDA", "note", "none")]
     found = {check.name: check for check in _doctor_checks._commands(base)}
-    assert found["run, eval, inspect, compare, key, sign"].state == "ok"
+    assert found["run, replay, eval, inspect, compare, key, sign"].state == "ok"
     assert found["train, distill, study"].detail == "cannot run: torch not installed"
     assert found["train, distill, study"].mend == "pip install 'edge-bts[train]'"
     assert "left out: onnxruntime, onnx not installed" in found["verify"].detail
