@@ -70,8 +70,11 @@ def parse_header(data: bytes) -> Header:
     version, kind, device, timestamp, size, crc = _HEADER.unpack(data)
     if version not in (1, 2):
         raise InputError(f"Expected an OpenIGTLink header of version 1 or 2, but got {version}.")
-    texts = (text.split(b"\0", 1)[0].decode("latin-1") for text in (kind, device))
-    return Header(version, *texts, timestamp, size, crc)
+    return Header(version, _text(kind), _text(device), timestamp, size, crc)
+
+
+def _text(padded: bytes) -> str:
+    return padded.split(b"\0", 1)[0].decode("latin-1")
 
 
 def pack(body: Body, device: str, time_s: float) -> bytes:
@@ -158,7 +161,7 @@ def crc64(data: bytes) -> int:
 @lru_cache(maxsize=1)
 def _table() -> _U64:
     """The CRC of every 16-bit word."""
-    crc = np.arange(65536, dtype=np.uint64) << np.uint64(48)
+    crc: _U64 = np.arange(65536, dtype=np.uint64) << np.uint64(48)
     for _ in range(16):
         high = crc >> np.uint64(63)
         crc = (crc << np.uint64(1)) ^ (high * np.uint64(_POLYNOMIAL))

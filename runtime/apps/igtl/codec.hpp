@@ -103,10 +103,10 @@ struct Image {
     std::uint8_t components = 1;
     Scalar scalar = Scalar::uint8;
     bool little_endian = true;
-    std::uint8_t coordinates = 1;       ///< 1: RAS, 2: LPS.
-    std::array<std::uint16_t, 3> size;  ///< Columns, rows, slices; none is 0.
-    Matrix matrix;  ///< Column i, column j, column k in mm, then the position of the centre.
-    Span pixels;    ///< Exactly as many bytes as the above says.
+    std::uint8_t coordinates = 1;         ///< 1: RAS, 2: LPS.
+    std::array<std::uint16_t, 3> size{};  ///< Columns, rows, slices; none is 0.
+    Matrix matrix{};  ///< Column i, column j, column k in mm, then the position of the centre.
+    Span pixels;      ///< Exactly as many bytes as the above says.
 };
 
 /// Takes the content of an IMAGE apart. Throws WireError content.

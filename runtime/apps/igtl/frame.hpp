@@ -50,7 +50,7 @@ struct Frame {
     Buffer body;
     Header header;
     std::uint32_t id = 0;
-    Image image{};  ///< Its pixels lie in `body`.
+    Image image;  ///< Its pixels lie in `body`.
     Spacing spacing;
     std::vector<Pose> poses;
     Counts counts;  ///< When it came.
@@ -61,7 +61,7 @@ struct Frame {
 struct Result {
     Header header;  ///< Of the image.
     std::uint32_t id = 0;
-    Image image{};                    ///< As it came; its pixels are those of `plane`.
+    Image image;                      ///< As it came; its pixels are those of `plane`.
     std::vector<std::uint8_t> plane;  ///< Mask or probability, width times height of the image.
     std::vector<Pose> poses;
     std::string health;  ///< "OK", or words such as "EMPTY LATE".
