@@ -33,12 +33,12 @@ struct Pose {
     Matrix matrix{};
 };
 
-/// How far frames came, since the node runs. received = segmented + dropped + at most two under
-/// way.
+/// How far images came, since the node runs, when the one was segmented that was received last of
+/// these.
 struct Counts {
     std::uint64_t received = 0;    ///< Images that can be segmented.
     std::uint64_t segmented = 0;   ///< Of these: results made, be they usable or not.
-    std::uint64_t dropped = 0;     ///< Of these: replaced by a newer one before their turn.
+    std::uint64_t dropped = 0;     ///< Of these: all others, replaced by a newer one in time.
     std::uint64_t superseded = 0;  ///< Results replaced by a newer one before they were sent.
     std::uint64_t bad = 0;  ///< Messages that cannot be used: wrong CRC, size, type of pixel.
 };
@@ -53,7 +53,7 @@ struct Frame {
     Image image;  ///< Its pixels lie in `body`.
     Spacing spacing;
     std::vector<Pose> poses;
-    Counts counts;  ///< When it came.
+    Counts counts;  ///< Those that come in are known when it came, the others when it is done.
     Clock::time_point arrived;
 };
 

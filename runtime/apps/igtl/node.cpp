@@ -70,8 +70,9 @@ void Node::run() {
         source_.ready(polls[1].revents, now);
         for (int i = 0; i < kMessagesATurn && source_.read(segmenter_.next().body, now); ++i) {
             receive();
+            deliver();
         }
-        while (const Result* result = segmenter_.poll()) send(*result);
+        deliver();
         mention_state(now);
     }
 }
@@ -112,7 +113,7 @@ void Node::take_image(Frame& frame, const Body& body) {
     ++counts_.received;
     frame.counts = counts_;
     if (!std::exchange(told_image_, true)) say(source_.name() + ": " + described(frame));
-    if (segmenter_.submit()) ++counts_.dropped;
+    segmenter_.submit();
 }
 
 void Node::take_pose(const Matrix& matrix) {
@@ -126,22 +127,24 @@ void Node::take_pose(const Matrix& matrix) {
     *pose = {header.device, header.timestamp, matrix};
 }
 
-void Node::send(const Result& result) {
+void Node::deliver() {
+    const Result* result = segmenter_.poll();
+    if (result == nullptr) return;
     server_.send([&](Bytes& out, std::uint16_t version) {
         Envelope envelope;
         envelope.version = version;
-        for (const Pose& pose : result.poses) {
+        for (const Pose& pose : result->poses) {
             envelope.device = pose.device;
             envelope.timestamp = pose.timestamp;
             append_transform(out, envelope, pose.matrix);
         }
         envelope.device = options_.name;
-        envelope.timestamp = result.header.timestamp;
-        envelope.id = result.id;
-        append_image(out, envelope, result.image,
-                     {{"health", result.health}, {kName, result.report}});
+        envelope.timestamp = result->header.timestamp;
+        envelope.id = result->id;
+        append_image(out, envelope, result->image,
+                     {{"health", result->health}, {kName, result->report}});
         envelope.device = kName;
-        append_string(out, envelope, result.report);
+        append_string(out, envelope, result->report);
     });
 }
 

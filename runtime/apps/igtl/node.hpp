@@ -30,7 +30,7 @@ class Node {
     void receive();
     void take_image(Frame& frame, const Body& body);
     void take_pose(const Matrix& matrix);
-    void send(const Result& result);
+    void deliver();
     void mention_state(Clock::time_point now);
 
     const Options& options_;

@@ -89,6 +89,7 @@ void Segmenter::segment(Frame& frame, Result& result) {
         std::fill(result.plane.begin(), result.plane.end(), std::uint8_t{0});
     }
     frame.counts.segmented = ++segmented_;
+    frame.counts.dropped = frame.counts.received - segmented_;  // frames keep their order
     frame.counts.superseded = superseded_;
     result.header = frame.header;
     result.id = frame.id;

@@ -23,8 +23,8 @@ class Segmenter {
     /// The frame to fill, the caller's until submit().
     Frame& next() noexcept { return frames_.writing(); }
 
-    /// Hands it to the worker. Returns true if an older one that was waiting is dropped for it.
-    bool submit() { return frames_.publish(); }
+    /// Hands it to the worker; an older one that was waiting is dropped for it.
+    void submit() { frames_.publish(); }
 
     /// The newest result, the caller's until the next call; NULL if there is none since.
     const Result* poll() { return results_.take(); }

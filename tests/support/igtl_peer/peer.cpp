@@ -2,10 +2,10 @@
 //
 //   igtl_peer serve PORT FILE WIDTH HEIGHT COMPONENTS COUNT FPS
 //     Waits for one client and sends COUNT images, image k being the k-th of FILE (over and over),
-//     with k and a half seconds as its time and a matrix that depends on k.
-//   igtl_peer view PORT DEVICE COUNT OUT
-//     Connects, prints a line for every message, and writes the pixels of images of DEVICE to OUT;
-//     ends after COUNT images, or when the server is gone.
+//     with k and a half seconds as its time, 0.1 mm a pixel and a position that depends on k.
+//   igtl_peer view PORT OUT
+//     Connects, prints a line for every message, and writes the pixels of images to OUT; ends when
+//     the server is gone.
 #include <igtlClientSocket.h>
 #include <igtlImageMessage.h>
 #include <igtlMessageHeader.h>
@@ -53,9 +53,9 @@ int serve(char** argv) {
         image->SetDeviceName("Image_Image");
         image->AllocateScalars();
         std::memcpy(image->GetScalarPointer(), all.data() + k * bytes % all.size(), bytes);
-        igtl::Matrix4x4 matrix = {
-            {0.1f, 0, 0, float(k)}, {0, 0.1f, 0, 1}, {0, 0, 1, 2}, {0, 0, 0, 1}};
+        igtl::Matrix4x4 matrix = {{1, 0, 0, float(k)}, {0, 1, 0, 1}, {0, 0, 1, 2}, {0, 0, 0, 1}};
         image->SetMatrix(matrix);
+        image->SetSpacing(0.1f, 0.1f, 1);
         auto time = igtl::TimeStamp::New();
         time->SetTime(std::uint32_t(k), std::uint32_t(500000000));
         image->SetTimeStamp(time);
@@ -72,8 +72,8 @@ int view(char** argv) {
     if (client->ConnectToServer("127.0.0.1", std::atoi(argv[0])) != 0) return 1;
     std::printf("ready\n");
     std::fflush(stdout);
-    std::ofstream out(argv[3], std::ios::binary);
-    for (int count = std::atoi(argv[2]); count > 0;) {
+    std::ofstream out(argv[1], std::ios::binary);
+    for (;;) {
         auto header = igtl::MessageHeader::New();
         header->InitPack();
         if (client->Receive(header->GetPackPointer(), header->GetPackSize()) <= 0) break;
@@ -91,16 +91,14 @@ int view(char** argv) {
             int size[3];
             image->GetDimensions(size);
             igtl::Matrix4x4 matrix;
+            float spacing[3];
+            image->GetSpacing(spacing);
             image->GetMatrix(matrix);
             std::printf(
                 " %s %d %d %d %s %g %g", good ? "good" : "bad", size[0], size[1], size[2],
                 image->GetCoordinateSystem() == igtl::ImageMessage::COORDINATE_LPS ? "LPS" : "RAS",
-                matrix[0][0], matrix[0][3]);
-            if (std::strcmp(header->GetDeviceName(), argv[1]) == 0) {
-                out.write(static_cast<const char*>(image->GetScalarPointer()),
-                          image->GetImageSize());
-                --count;
-            }
+                spacing[0], matrix[0][3]);
+            out.write(static_cast<const char*>(image->GetScalarPointer()), image->GetImageSize());
         } else if (type == "STRING") {
             auto text = igtl::StringMessage::New();
             text->SetMessageHeader(header);
@@ -112,6 +110,7 @@ int view(char** argv) {
             client->Skip(header->GetBodySizeToRead(), 0);
         }
         std::printf("\n");
+        std::fflush(stdout);
     }
     client->CloseSocket();
     return 0;
@@ -121,6 +120,6 @@ int view(char** argv) {
 
 int main(int argc, char** argv) {
     if (argc == 9 && std::strcmp(argv[1], "serve") == 0) return serve(argv + 2);
-    if (argc == 6 && std::strcmp(argv[1], "view") == 0) return view(argv + 2);
+    if (argc == 4 && std::strcmp(argv[1], "view") == 0) return view(argv + 2);
     return 2;
 }
