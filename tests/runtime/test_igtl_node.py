@@ -204,7 +204,7 @@ def test_300_frames_from_pyigtl_come_back(
 def test_an_array_of_two_dimensions_from_pyigtl_is_refused_with_advice(
     pyigtl: Any, program: Path, blob_bundle: Path, key: Path, frames: list[np.ndarray]
 ) -> None:
-    """pyigtl sends it as one column of many slices; the log says what to do."""
+    """Pyigtl sends it as one column of many slices; the log says what to do."""
     port = free_port()
     server = pyigtl.OpenIGTLinkServer(port=port)
     node = Node(program, blob_bundle, key, port)

@@ -167,7 +167,9 @@ class Scanner:
 
 
 @contextmanager
-def running(program: Path, bundle: Path, key: Path, *options: str) -> Iterator[tuple[Node, Scanner]]:
+def running(
+    program: Path, bundle: Path, key: Path, *options: str
+) -> Iterator[tuple[Node, Scanner]]:
     """A node that is connected to a scanner; it must have ended well in the end."""
     scanner = Scanner()
     node = Node(program, bundle, key, scanner.port, *options)
