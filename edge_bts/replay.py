@@ -121,7 +121,7 @@ def replay(
         message = _Message(still)
         for version in server.versions:
             message.body(version)  # made before its time
-        if not server.versions:
+        if not server.versions or report.frames == 0:
             server.wait_for_client()
             due = time.monotonic()
         if report.frames == 0:

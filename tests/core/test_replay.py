@@ -50,6 +50,9 @@ class Audience:
         self.clock, self.costs = clock, costs
         self.sent: list[float] = []
 
+    def wait_for_client(self) -> None:
+        pass
+
     def wait(self, until: float) -> None:
         self.clock.now = max(self.clock.now, until)
 
@@ -84,7 +87,7 @@ def test_frames_keep_their_schedule_without_drift(clock: Clock) -> None:
     costs = {k: 0.001 * (k % 30) for k in range(5400)}
     report, times = play(clock, 5400, 30.0, costs)
     assert times == pytest.approx([k / 30 for k in range(5400)], abs=1e-6)
-    assert (report.frames, report.late) == (5400, 1)  # the first found the clock at work
+    assert (report.frames, report.late) == (5400, 0)
     assert report.seconds == pytest.approx(5399 / 30)
 
 
@@ -92,7 +95,7 @@ def test_a_frame_that_is_late_moves_the_schedule(clock: Clock) -> None:
     """There is no burst to catch up: the gaps after it are a period again."""
     report, times = play(clock, 6, 10.0, {2: 0.35})
     assert times == pytest.approx([0, 0.1, 0.2, 0.55, 0.65, 0.75])
-    assert report.late == 2
+    assert report.late == 1
 
 
 class Reader(threading.Thread):
