@@ -43,6 +43,16 @@ def test_library_passes_under_address_and_undefined_sanitizers(sanitized: Path) 
     assert "SUCCESS" in run(program)
 
 
+def test_the_openigtlink_node_passes_under_address_and_undefined_sanitizers(
+    sanitized: Path,
+) -> None:
+    """Its codec, its fuzz target without a fuzzer, and its sockets."""
+    program = sanitized / "edge_bts_igtl_tests"
+    if not program.exists():
+        pytest.skip("missing: apt install libsodium-dev nlohmann-json3-dev (Debian, Ubuntu)")
+    assert "SUCCESS" in run(program)
+
+
 def test_core_gives_the_pinned_bits_with_every_instruction_of_this_machine(
     repository: Path, tmp_path: Path
 ) -> None:
