@@ -92,7 +92,7 @@ def measure(
         return float(number)
 
     with Server("127.0.0.1", 0) as server:
-        command = [node, bundle, "--trust", trust, "--connect", f"127.0.0.1:{server.port}",
+        command: list[str | Path] = [node, bundle, "--trust", trust, "--connect", f"127.0.0.1:{server.port}",
                    "--serve", "127.0.0.1:0", *options]  # fmt: skip
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             try:

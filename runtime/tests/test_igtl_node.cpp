@@ -135,7 +135,7 @@ Bytes hello(std::uint16_t version) {
     return out;
 }
 
-const Address kLoopback = resolve("--serve", "127.0.0.1:0");
+const Address kLoopback = resolve("--serve", "127.0.0.1:0").front();
 
 }  // namespace
 
@@ -264,10 +264,10 @@ TEST_CASE("the command line is obeyed or refused in a sentence") {
     for (const char* bad : {"", "localhost", ":1", "127.0.0.1:", "127.0.0.1:http"}) {
         CHECK_THROWS_AS(resolve("--serve", bad), UsageError);
     }
-    CHECK(resolve("--serve", "[::1]:5").text() == "[::1]:5");
-    CHECK(resolve("--serve", "[::1]:5").loopback());
-    CHECK(resolve("--serve", "127.9.9.9:5").loopback());
-    CHECK(!resolve("--serve", "0.0.0.0:5").loopback());
+    CHECK(resolve("--serve", "[::1]:5").front().text() == "[::1]:5");
+    CHECK(resolve("--serve", "[::1]:5").front().loopback());
+    CHECK(resolve("--serve", "127.9.9.9:5").front().loopback());
+    CHECK(!resolve("--serve", "0.0.0.0:5").front().loopback());
 }
 
 TEST_CASE("a client gets version 1 until it has sent version 2") {
@@ -360,9 +360,23 @@ TEST_CASE("a client that talks nonsense is sent away, and one that talks much is
     CHECK(much.read().second == "a");
 }
 
+TEST_CASE("the addresses of a name are tried in turn") {
+    const Handle listener = listen_at(kLoopback);
+    const std::string port = bound(listener).text().substr(sizeof "127.0.0.1");
+    Source source("localhost:" + port, 1000, false);  // may be ::1 first, where nobody listens
+    auto now = Clock::now();
+    for (int i = 0; i < 10 && !source.connected(); ++i) {
+        source.tick(now += 3s);
+        pollfd poll = source.interest();
+        ::poll(&poll, 1, 20);
+        source.ready(poll.revents, now);
+    }
+    CHECK(source.connected());
+}
+
 TEST_CASE("the source finds its server late, loses it and finds it again") {
     const Address address = bound(listen_at(kLoopback));  // free again at the end of the line
-    Source source(address, 1000, false);
+    Source source(address.text(), 1000, false);
     Buffer buffer(1000);
     const auto step = [&](Clock::time_point now) {
         source.tick(now);

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
+#include <stdexcept>
 
 #include "log.hpp"
 
@@ -47,10 +47,10 @@ std::string described(const Frame& frame) {
 Node::Node(const ebts::Model& model, const Options& options)
     : options_(options),
       wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
-      server_(resolve("--serve", options.serve), options.max_clients, options.header),
-      source_(resolve("--connect", options.connect), most_body(options), options.header == 2),
+      server_(resolve("--serve", options.serve).front(), options.max_clients, options.header),
+      source_(options.connect, most_body(options), options.header == 2),
       segmenter_(model, options, [event = wake_.get()] { raise(event); }) {
-    if (!wake_) throw std::system_error(errno, std::generic_category());
+    if (!wake_) throw std::runtime_error("eventfd: " + why(errno));
 }
 
 void Node::run() {
@@ -61,7 +61,7 @@ void Node::run() {
         polls = {{wake_.get(), POLLIN, 0}, source_.interest()};
         server_.interest(polls, now);
         if (::poll(polls.data(), polls.size(), kTickMs) < 0 && errno != EINTR) {
-            throw std::system_error(errno, std::generic_category());
+            throw std::runtime_error("poll: " + why(errno));
         }
         now = Clock::now();
         std::uint64_t events = 0;

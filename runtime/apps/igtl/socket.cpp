@@ -5,8 +5,8 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <system_error>
 
 #include "options.hpp"
@@ -67,7 +67,7 @@ bool Address::loopback() const noexcept {
     return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr) != 0;
 }
 
-Address resolve(const std::string& option, const std::string& text) {
+std::vector<Address> resolve(const std::string& option, const std::string& text) {
     const auto colon = text.rfind(':');
     std::string host = text.substr(0, colon);
     if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
@@ -83,13 +83,14 @@ Address resolve(const std::string& option, const std::string& text) {
         throw UsageError("Expected HOST:PORT of a known host for " + option + ", but got '" + text +
                          "'.");
     }
-    Address address;
-    address.size = found->ai_addrlen;
-    *reinterpret_cast<sockaddr_storage*>(&address.storage) = {};
-    std::copy_n(reinterpret_cast<const std::uint8_t*>(found->ai_addr), found->ai_addrlen,
-                reinterpret_cast<std::uint8_t*>(&address.storage));
+    std::vector<Address> addresses;
+    for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+        Address& address = addresses.emplace_back();
+        address.size = one->ai_addrlen;
+        std::memcpy(&address.storage, one->ai_addr, one->ai_addrlen);
+    }
     ::freeaddrinfo(found);
-    return address;
+    return addresses;
 }
 
 Handle listen_at(const Address& address) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace edge_bts::igtl {
 
@@ -43,8 +44,9 @@ struct Address {
     bool loopback() const noexcept;
 };
 
-/// Resolves "HOST:PORT" or "[IPv6]:PORT". Throws UsageError.
-Address resolve(const std::string& option, const std::string& text);
+/// Resolves "HOST:PORT" or "[IPv6]:PORT"; a name may have several addresses, and has one at least.
+/// Throws UsageError.
+std::vector<Address> resolve(const std::string& option, const std::string& text);
 
 /// Listens at an address; the port may be taken anew at once after an end. Throws
 /// std::system_error.

@@ -14,9 +14,9 @@ constexpr Clock::duration kStall = 5s;  // of a connection attempt, or in the mi
 
 }  // namespace
 
-Source::Source(const Address& address, std::uint64_t most_body, bool ask_v2)
-    : address_(address),
-      name_("image server " + address.text()),
+Source::Source(const std::string& place, std::uint64_t most_body, bool ask_v2)
+    : addresses_(resolve("--connect", place)),
+      name_("image server " + place),
       ask_v2_(ask_v2),
       assembler_(most_body, true),
       wait_(kFirstWait) {}
@@ -25,7 +25,7 @@ void Source::tick(Clock::time_point now) {
     if (state_ == State::idle) {
         if (now < retry_) return;
         progress_ = now;
-        socket_ = begin_connect(address_);
+        socket_ = begin_connect(addresses_[attempts_++ % addresses_.size()]);
         if (!socket_) return lose(why(errno), now);
         state_ = State::connecting;
     } else if ((state_ == State::connecting || assembler_.midway()) && now - progress_ > kStall) {

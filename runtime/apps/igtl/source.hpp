@@ -16,9 +16,10 @@ namespace edge_bts::igtl {
 
 class Source {
   public:
-    /// `ask_v2`: send a STATUS of version 2 when connected, which makes PlusServer answer in
-    /// version 2; a server of version 1 alone would be put out of step by it.
-    Source(const Address& address, std::uint64_t most_body, bool ask_v2);
+    /// `place`: HOST:PORT, whose addresses are tried in turn. `ask_v2`: send a STATUS of version 2
+    /// when connected, which makes PlusServer answer in version 2; a server of version 1 alone
+    /// would be put out of step by it.
+    Source(const std::string& place, std::uint64_t most_body, bool ask_v2);
 
     /// Connects when it is time to, and gives up on a server that stopped in mid-message.
     void tick(Clock::time_point now);
@@ -46,7 +47,8 @@ class Source {
     void open(Clock::time_point now);
     void lose(const std::string& reason, Clock::time_point now);
 
-    Address address_;
+    std::vector<Address> addresses_;
+    std::size_t attempts_ = 0;
     std::string name_;
     bool ask_v2_;
     State state_ = State::idle;
