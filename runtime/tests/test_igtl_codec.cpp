@@ -278,16 +278,21 @@ TEST_CASE("images that lie about themselves are refused") {
         mend(bad);
         return fault_of(bad) == "content";
     };
-    CHECK(refused(1, 2));    // version of the image format
-    CHECK(refused(2, 0));    // no component
-    CHECK(refused(2, 4));    // more bytes than there are
-    CHECK(refused(3, 1));    // no such scalar
-    CHECK(refused(3, 5));    // twice the bytes
-    CHECK(refused(4, 0));    // no such byte order
-    CHECK(refused(7, 0));    // no column
-    CHECK(refused(9, 200));  // more rows than there are
-    CHECK(refused(61, 1));   // a part that begins elsewhere
-    CHECK(refused(67, 4));   // a part that is smaller
+    CHECK(refused(1, 2));              // version of the image format
+    CHECK(refused(2, 0));              // no component
+    CHECK(refused(2, 4));              // more bytes than there are
+    CHECK(refused(3, 1));              // no such scalar
+    CHECK(refused(3, 5));              // twice the bytes
+    CHECK(refused(4, 0));              // no such byte order
+    CHECK(refused(7, 0));              // no column
+    CHECK(refused(9, 200));            // more rows than there are
+    CHECK(refused(61, 1));             // a part that begins elsewhere
+    CHECK(refused(67, 4));             // a part that is smaller
+    Bytes nothing = image_message(1);  // no pixels, and says so
+    nothing.resize(kHeaderSize + 72);
+    for (const std::size_t at : {6, 7, 66, 67}) nothing[kHeaderSize + at] = 0;
+    mend(nothing);
+    CHECK(fault_of(nothing) == "content");
     Bytes empty = image_message(1);
     empty.resize(kHeaderSize);
     mend(empty);

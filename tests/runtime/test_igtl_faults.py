@@ -166,6 +166,7 @@ def test_a_server_that_is_not_there_is_told_once(
             server.accept()
             node.wait_for("connected")
             assert node.said("not there yet") == 1
+        node.wait_for("not there yet", 2)  # it left
     finally:
         assert node.stop() == 0
 

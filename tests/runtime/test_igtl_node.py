@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -448,6 +449,43 @@ def test_replay_plays_to_the_node(
     finally:
         replay.kill()
         assert node.stop() == 0
+
+
+def test_the_benchmark_loses_nothing_uncounted(program: Path, blob_bundle: Path, key: Path) -> None:
+    """Every frame that was played is seen, or counted as dropped or superseded."""
+    from edge_bts.benchmarks.pipeline import measure
+
+    result = measure(program, blob_bundle, key, fps=60, seconds=1, height=64, width=64)
+    counts = result["frames"]
+    assert result["sent"] == counts["received"] + result["held"] == 120
+    assert result["seen"] == counts["segmented"] - counts["superseded"]
+    assert counts["segmented"] + counts["dropped"] == counts["received"]
+    latency = result["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
+
+
+def test_the_viewer_of_the_guide_prints_results(
+    pyigtl: Any, repository: Path, program: Path, blob_bundle: Path, key: Path,
+    frames: list[np.ndarray],
+) -> None:  # fmt: skip
+    """The Python of docs/pipeline.md runs as it stands there, against another port."""
+    assert pyigtl
+    guide = (repository / "docs" / "pipeline.md").read_text()
+    code = textwrap.dedent(guide.split("```python\n", 1)[1].split("```", 1)[0])
+    with running(program, blob_bundle, key) as (node, scanner):
+        code = code.replace("18945", str(node.port))
+        viewer = subprocess.Popen(
+            [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            node.wait_for("joined")
+            scanner.send(image_message(frames[0], 5.0))
+            assert viewer.stdout is not None
+            said = viewer.stdout.readline()
+            assert said.startswith(f"5.0 (1, {HEIGHT}, {WIDTH}) OK {{'received': 1,"), said
+        finally:
+            viewer.kill()
+            viewer.wait()
 
 
 @pytest.mark.parametrize(
