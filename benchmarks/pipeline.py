@@ -92,8 +92,8 @@ def measure(
         return float(number)
 
     with Server("127.0.0.1", 0) as server:
-        command: list[str | Path] = [node, bundle, "--trust", trust, "--connect", f"127.0.0.1:{server.port}",
-                   "--serve", "127.0.0.1:0", *options]  # fmt: skip
+        ports = ("--connect", f"127.0.0.1:{server.port}", "--serve", "127.0.0.1:0")
+        command: list[str | Path] = [node, bundle, "--trust", trust, *ports, *options]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stderr is not None
