@@ -22,9 +22,11 @@ constexpr std::uint16_t kVersions[] = {1, 2};
 std::uint64_t crc_by_definition(const Bytes& bytes) {
     std::uint64_t rest = 0;
     for (const std::uint8_t byte : bytes) {
-        for (int bit = 7; bit >= 0; --bit) {
-            const bool carry = ((rest >> 63) != 0) != (((byte >> bit) & 1) != 0);
-            rest = (rest << 1) ^ (carry ? 0x42F0E1EBA9EA3693U : 0U);
+        rest ^= std::uint64_t{byte} << 56;
+        for (int bit = 0; bit < 8; ++bit) {
+            const bool carry = (rest >> 63) != 0;
+            rest <<= 1;
+            if (carry) rest ^= 0x42F0E1EBA9EA3693U;
         }
     }
     return rest;
