@@ -101,6 +101,7 @@ def replay(
     device: str,
     limit: int | None = None,
     clock: Callable[[], float] = time.time,
+    report: Report | None = None,
 ) -> Report:
     """Send frame k at ``k / fps`` after the first, which waits for the first client.
 
@@ -114,8 +115,9 @@ def replay(
         device: Name of the device.
         limit: Frames at most.
         clock: Gives the timestamps, in seconds.
+        report: Filled as it goes, for whoever interrupts it; default: a new one.
     """
-    report = Report()
+    report = Report() if report is None else report
     start = due = 0.0
     for still in islice(stills, limit):
         message = _Message(still)

@@ -53,7 +53,7 @@ def replay(
     interrupted.
     """
     from edge_bts.errors import InputError
-    from edge_bts.replay import Server, phantom_sweep, stored_images
+    from edge_bts.replay import Report, Server, phantom_sweep, stored_images
     from edge_bts.replay import replay as play
 
     if not 0 < fps <= 1000:
@@ -80,11 +80,14 @@ def replay(
         )
     with Server(host, port, 2 if header == "2" else 1) as server:
         _say(f"device {device} at {host}:{server.port}, {fps:g} fps; waiting for a client")
-        report = play(server, stills, fps=fps, device=device, limit=frames)
-    print(
-        f"{report.frames} frames in {report.seconds:.3f} s, {report.late} late, "
-        f"{report.dropped} dropped for slow clients"
-    )
+        report = Report()
+        try:
+            play(server, stills, fps=fps, device=device, limit=frames, report=report)
+        finally:  # an interrupt is the usual end
+            print(
+                f"{report.frames} frames in {report.seconds:.3f} s, {report.late} late, "
+                f"{report.dropped} dropped for slow clients"
+            )
 
 
 def _say(text: str) -> None:

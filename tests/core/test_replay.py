@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -218,6 +222,28 @@ def test_what_cannot_be_played_is_said(arguments: list[str], said: str) -> None:
     result = CliRunner().invoke(app, ["replay", "--port", "0", *arguments])
     assert isinstance(result.exception, InputError)
     assert said in str(result.exception)
+
+
+def test_an_interrupt_is_an_end_with_a_report(tmp_path: Path) -> None:
+    """Ctrl-C stops an endless replay with exit code 130, after it has told what it sent."""
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 6), np.uint8))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_bts.cli", "replay", tmp_path, "--port", "0", "--fps", "100"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        port = int(process.stderr.readline().split("127.0.0.1:")[1].split(",")[0])
+        reader = Reader(port)
+        while len(reader.bodies) < 5:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert int(out.split(" frames in ")[0]) >= 5
+    assert "Interrupted" in said
 
 
 def test_a_port_that_is_taken_is_said() -> None:

@@ -88,6 +88,7 @@ void Node::receive() {
     if (!image && header.type != "TRANSFORM") return;
     if (image && !options_.device.empty() && header.device != options_.device) return;
     Frame& frame = segmenter_.next();
+    frame.arrived = Clock::now();
     try {
         const Body body =
             parse_body(header, {frame.body.data(), static_cast<std::size_t>(header.body_size)});
@@ -109,7 +110,7 @@ void Node::take_image(Frame& frame, const Body& body) {
     frame.id = body.id;
     frame.spacing = spacing_of(body.metadata, frame.image.matrix, options_.mm_per_pixel);
     frame.poses = poses_;
-    frame.arrived = last_image_ = Clock::now();
+    last_image_ = frame.arrived;
     ++counts_.received;
     frame.counts = counts_;
     if (!std::exchange(told_image_, true)) say(source_.name() + ": " + described(frame));
