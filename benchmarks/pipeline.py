@@ -45,7 +45,7 @@ class _Viewer(threading.Thread):
         self._socket = socket.create_connection(("127.0.0.1", port))
 
     def run(self) -> None:
-        """Read until the node ends."""
+        """Read until one side ends the connection."""
         while start := self._take(HEADER_SIZE):
             header: Header = parse_header(start)
             body = self._take(header.body_size)
@@ -53,6 +53,11 @@ class _Viewer(threading.Thread):
                 self.came[header.timestamp >> 32] = time.monotonic()
             elif header.type == "STRING":
                 self.frames = json.loads(body[4:])["frames"]
+
+    def leave(self) -> None:
+        """End the connection and the thread."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self.join()
 
     def _take(self, count: int) -> bytes:
         data = bytearray(count)
@@ -80,8 +85,9 @@ def measure(
 
     Returns:
         ``latency_ms`` (p50, p90, p99, max, without the first 60 frames), ``sent``, ``seen``,
-        ``late`` and ``held`` of the replay itself, ``frames`` as the node counts, ``memory_mb`` of
-        the node after the first 60 frames and at the end.
+        ``late`` and ``held`` of the replay itself, ``unread`` results that the reader was too slow
+        for, ``frames`` as the node counts, ``memory_mb`` of the node after the first 60 frames and
+        at the end.
     """
     sweep = phantom_sweep(0, "malignant", height=height, width=width, spacing_mm=None, repeat=True)
     sent: dict[int, float] = {}
@@ -99,7 +105,6 @@ def measure(
                 assert process.stderr is not None
                 said = iter(process.stderr.readline, "")
                 port = next(m for line in said if (m := re.search(r"results at .*:(\d+)$", line)))
-                threading.Thread(target=lambda: [None for _ in said], daemon=True).start()
                 viewer = _Viewer(int(port[1]))
                 viewer.start()
                 memory = psutil.Process(process.pid)
@@ -116,15 +121,17 @@ def measure(
                                 device="Image_Image", clock=now)  # fmt: skip
                 time.sleep(1)  # the last results
                 after = memory.memory_info().rss
+                viewer.leave()
+                left = next(m for line in said if (m := re.search(r"results, (\d+) dropped", line)))
             finally:
                 process.terminate()
-        viewer.join()
     delays = [1000 * (at - sent[k]) for k, at in viewer.came.items() if k >= _WARM_UP]
     quantiles = np.percentile(delays, [50, 90, 99, 100])
     return {
         "latency_ms": dict(zip(("p50", "p90", "p99", "max"), map(float, quantiles), strict=True)),
         "sent": report.frames,
         "seen": len(viewer.came),
+        "unread": int(left[1]),
         "late": report.late,
         "held": report.dropped,
         "frames": viewer.frames,

@@ -128,16 +128,18 @@ def test_300_frames_from_the_library_of_debian_come_back(
                 report = json.loads(lines[-1][4])
                 counts = report["frames"]
     finally:
-        scanner.communicate("\n")
-        code = node.stop()
+        viewer.terminate()
         viewer.wait()
-    assert code == 0
+        scanner.communicate("\n")
+    left = node.wait_for(r"left after \d+ results, (\d+) dropped")
+    unread = int(left.group(1))  # of results that the viewer was too slow for
+    assert node.stop() == 0
     assert counts["received"] == SENT
-    assert counts["superseded"] == counts["bad"] == 0
+    assert counts["bad"] == 0
     assert report["mm_per_pixel"] == pytest.approx(0.1)
     assert report["spacing_from"] == "matrix"
     found = [line for line in lines if line[0] == "IMAGE"]
-    assert len(found) == counts["segmented"]
+    assert len(found) == counts["segmented"] - counts["superseded"] - unread
     pixels = np.fromfile(seen, np.uint8).reshape(len(found), HEIGHT, WIDTH)
     for line, mask in zip(found, pixels, strict=True):
         number = int(float(line[2]))
@@ -458,7 +460,7 @@ def test_the_benchmark_loses_nothing_uncounted(program: Path, blob_bundle: Path,
     result = measure(program, blob_bundle, key, fps=60, seconds=1, height=64, width=64)
     counts = result["frames"]
     assert result["sent"] == counts["received"] + result["held"] == 120
-    assert result["seen"] == counts["segmented"] - counts["superseded"]
+    assert result["seen"] == counts["segmented"] - counts["superseded"] - result["unread"]
     assert counts["segmented"] + counts["dropped"] == counts["received"]
     latency = result["latency_ms"]
     assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]

@@ -4,8 +4,8 @@
 //     Waits for one client and sends COUNT images, image k being the k-th of FILE (over and over),
 //     with k and a half seconds as its time, 0.1 mm a pixel and a position that depends on k.
 //   igtl_peer view PORT OUT
-//     Connects, prints a line for every message, and writes the pixels of images to OUT; ends when
-//     the server is gone.
+//     Connects, prints a line for every message, and writes the pixels of images to OUT
+//     before their line; ends when the server is gone.
 #include <igtlClientSocket.h>
 #include <igtlImageMessage.h>
 #include <igtlMessageHeader.h>
@@ -99,6 +99,7 @@ int view(char** argv) {
                 image->GetCoordinateSystem() == igtl::ImageMessage::COORDINATE_LPS ? "LPS" : "RAS",
                 spacing[0], matrix[0][3]);
             out.write(static_cast<const char*>(image->GetScalarPointer()), image->GetImageSize());
+            out.flush();
         } else if (type == "STRING") {
             auto text = igtl::StringMessage::New();
             text->SetMessageHeader(header);
