@@ -8,6 +8,10 @@ import numpy.typing as npt
 
 __version__: str
 compiler: str
+runtime_missing: str
+"""What _runtime was not built for, in words; empty where it was built."""
+openvino: str
+"""Version of OpenVINO that _runtime was built with."""
 
 def letterbox(image: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]: ...
 def letterbox_mask(mask: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]: ...

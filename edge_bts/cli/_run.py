@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -13,8 +14,9 @@ from edge_bts.cli import _options as opt
 if TYPE_CHECKING:
     from edge_bts.runtime.backend import BackendName
     from edge_bts.runtime.inputs import Input
+    from edge_bts.runtime.native import Session
     from edge_bts.runtime.measurements import RunRecord
-    from edge_bts.runtime.segmenter import Segmenter
+    from edge_bts.runtime.segmenter import FramePath, Segmenter
     from edge_bts.signing import Trust
 
 
@@ -30,7 +32,11 @@ def run(
         Path, typer.Option("--output", "-o", help="Folder to make; appears when all is done.")
     ],
     backend: Annotated[
-        str, typer.Option(help="auto, openvino, onnxruntime, tensorrt; torch for a checkpoint.")
+        str,
+        typer.Option(
+            help="auto, openvino, onnxruntime, tensorrt; native: the C++ library; torch for a "
+            "checkpoint."
+        ),
     ] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="int8, fp16 or fp32, as far as the bundle holds it.")
@@ -59,8 +65,6 @@ def run(
     Inputs that cannot be opened stop the command before anything is written; one that turns out
     damaged later is named and skipped, and the command ends with exit code 2.
     """
-    import dataclasses
-
     from edge_bts.runtime.batch import check_output, segment_inputs
     from edge_bts.runtime.inputs import list_inputs
     from edge_bts.signing import find_trust
@@ -68,14 +72,14 @@ def run(
     sources = list_inputs(inputs)
     check_output(output, sources, force)
     believed = find_trust(trust or (), allow_unsigned=allow_unsigned)
-    segmenter = _open(bundle, backend, precision, threads, believed, cache)
-    segmenter = dataclasses.replace(
-        segmenter,
-        threshold=segmenter.threshold if threshold is None else threshold,
-        presence_threshold=(
-            segmenter.presence_threshold if presence_threshold is None else presence_threshold
-        ),
-    )
+    thresholds = {"threshold": threshold, "presence_threshold": presence_threshold}
+    given = {name: value for name, value in thresholds.items() if value is not None}
+    segmenter: FramePath
+    if backend == "native":
+        segmenter = _open_native(bundle, precision, threads, believed, given)
+    else:
+        opened = _open(bundle, backend, precision, threads, believed, cache)
+        segmenter = dataclasses.replace(opened, **given)
     _say(_headline(segmenter))
     for note in segmenter.notes:
         _say(f"note: {note}")
@@ -112,7 +116,7 @@ def _open(
     from edge_bts.errors import InputError
     from edge_bts.runtime import BACKENDS, open_bundle, open_checkpoint
 
-    choices = ("auto", *BACKENDS)
+    choices = ("auto", "native", *BACKENDS)
     if backend not in choices:
         raise InputError(f"Expected --backend {', '.join(choices)}, but got {backend!r}.")
     if path.is_file():
@@ -132,7 +136,30 @@ def _open(
     )
 
 
-def _headline(segmenter: Segmenter) -> str:
+def _open_native(
+    path: Path, precision: str | None, threads: int | None, trust: Trust, given: dict[str, float]
+) -> Session:
+    """Open the C++ library, which takes precision and thresholds of the bundle as they are."""
+    from edge_bts.errors import InputError
+    from edge_bts.runtime import open_session
+
+    if given:
+        raise InputError(
+            f"Expected no --{next(iter(given)).replace('_', '-')} with --backend native, which "
+            "keeps to the signed thresholds; use --backend openvino to try others."
+        )
+    session = open_session(
+        path, trust, threads=threads, largest=(4096, 4096), max_components=65536
+    )
+    if precision not in (None, session.precision):
+        raise InputError(
+            f"Expected --precision {session.precision} with --backend native, which runs a "
+            f"bundle's own, but got {precision}; use --backend openvino for the float reference."
+        )
+    return session
+
+
+def _headline(segmenter: FramePath) -> str:
     facts = segmenter.describe()
     threads = facts["threads"]
     return (

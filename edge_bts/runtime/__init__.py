@@ -1,10 +1,14 @@
-"""Run a network on frames: the same geometry, thresholds and measures in every backend.
+"""Run a network on frames: the same geometry, thresholds and measures everywhere.
 
-``open_bundle`` gives a :class:`Segmenter`; the backends are OpenVINO (the device), ONNX Runtime
-(the reference) and PyTorch (checkpoints). Each library is imported when its backend is opened.
+Two frame paths, with the same masks and measures:
+
+* ``open`` gives a :class:`Session` of the C++ library, which is the product: what a scanner runs.
+* ``open_bundle`` gives a :class:`Segmenter`, the portable reference: Python around OpenVINO, ONNX
+  Runtime, TensorRT or (checkpoints) PyTorch. Each library is imported when its backend is opened.
 """
 
 from edge_bts.runtime.backend import BACKENDS, Backend, BackendName, open_backend
+from edge_bts.runtime.native import Health, Session, SessionResult, open, open_session
 from edge_bts.runtime.opening import open_bundle, open_checkpoint, open_network
 from edge_bts.runtime.segmenter import Prediction, Result, Segmenter, to_gray
 
@@ -12,12 +16,17 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "BackendName",
+    "Health",
     "Prediction",
     "Result",
     "Segmenter",
+    "Session",
+    "SessionResult",
+    "open",
     "open_backend",
     "open_bundle",
     "open_checkpoint",
     "open_network",
+    "open_session",
     "to_gray",
 ]

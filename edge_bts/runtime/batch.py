@@ -23,7 +23,7 @@ from edge_bts.runtime.measurements import (
     to_csv,
 )
 from edge_bts.runtime.overlay import draw_overlay
-from edge_bts.runtime.segmenter import Segmenter, check_spacing
+from edge_bts.runtime.segmenter import FramePath, check_spacing
 
 __all__ = ["check_output", "segment_inputs"]
 
@@ -31,7 +31,7 @@ _RECORD = "measurements.json"
 
 
 def segment_inputs(
-    segmenter: Segmenter,
+    segmenter: FramePath,
     inputs: Sequence[Input],
     output: Path,
     *,
@@ -110,7 +110,7 @@ def check_output(output: Path, inputs: Sequence[Input], force: bool) -> bool:
 
 
 def _segment_input(
-    segmenter: Segmenter,
+    segmenter: FramePath,
     source: Input,
     folder: Path,
     spacing_mm: float | None,

@@ -44,7 +44,8 @@ class ComponentRecord(_Model):
 class FrameRecord(_Model):
     """One frame; ``time_s`` of a video alone. Areas of all components are summed.
 
-    ``presence`` is the score of :mod:`edge_bts.presence`; ``present``: any pixel is lesion.
+    ``presence`` is the score of :mod:`edge_bts.presence`; ``present``: any pixel is lesion;
+    ``health``: words of the C++ library's health word, none if it is OK; null without that library.
     """
 
     frame: int
@@ -57,6 +58,7 @@ class FrameRecord(_Model):
     area_mm2: float | None
     components: list[ComponentRecord]
     times_ms: dict[str, float]
+    health: list[str] | None = None
 
 
 class InputRecord(_Model):
@@ -132,6 +134,7 @@ def frame_record(frame: Frame, result: Result) -> FrameRecord:
         area_mm2=area_mm2,
         components=[_component(part) for part in parts],
         times_ms=result.times_ms,
+        health=None if result.health is None else result.health.words,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from edge_bts.measure import Component, components
 from edge_bts.presence import presence
 from edge_bts.runtime.backend import Backend
 
-__all__ = ["Prediction", "Result", "Segmenter", "check_spacing", "to_gray"]
+if TYPE_CHECKING:
+    from edge_bts.runtime.native import Health
+
+__all__ = ["FramePath", "Prediction", "Result", "Segmenter", "check_spacing", "to_gray"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Result:
         spacing_mm: Millimetres per pixel as given; None where unknown.
         times_ms: Milliseconds of ``preprocess`` (gray, letterbox, normalise), ``inference`` (the
             backend alone) and ``postprocess`` (presence, back to source, threshold, components).
+        health: The C++ library's judgement of the result; None: nobody judged it.
     """
 
     mask: NDArray[np.uint8]
@@ -52,6 +56,7 @@ class Result:
     components: tuple[Component, ...]
     spacing_mm: float | None
     times_ms: dict[str, float]
+    health: Health | None = None
 
     @property
     def present(self) -> bool:
@@ -69,11 +74,24 @@ class Result:
         return int(self.mask.shape[1])
 
 
+class FramePath(Protocol):
+    """What takes frames as they come: :class:`Segmenter`, or the C++ library's ``Session``."""
+
+    notes: list[str]
+
+    def segment(self, frame: NDArray[np.uint8], spacing_mm: float | None = None) -> Result:
+        """Segment one frame and measure what was found."""
+
+    def describe(self) -> dict[str, Any]:
+        """Say what runs, JSON-able."""
+
+
 @dataclass
 class Segmenter:
-    """A network with everything it needs to take frames as they come.
+    """A network with everything it needs to take frames as they come: the portable reference.
 
-    One thread at a time may use it.
+    Any backend runs the network, Python and NumPy (or the C++ geometry, to the same bits) do the
+    rest. What a scanner runs is :func:`edge_bts.runtime.open`. One thread at a time may use it.
 
     Attributes:
         backend: What runs the network.
@@ -130,6 +148,7 @@ class Segmenter:
             "threshold": self.threshold,
             "presence_threshold": self.presence_threshold,
             "notes": list(self.notes),
+            "details": self.backend.describe(),
         }
 
     def predict(self, frame: NDArray[np.uint8]) -> Prediction:

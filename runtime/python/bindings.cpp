@@ -5,38 +5,26 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
+#include "arrays.hpp"
 #include "edge_bts/geometry.hpp"
 
 namespace nb = nanobind;
+using edge_bts::NewArray;
+using edge_bts::Output;
 
 namespace {
 
 template <typename T>
 using Input = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using Output = nb::ndarray<nb::numpy, T, nb::ndim<2>>;
 
 // The signatures of these adapters take nothing but what nanobind converts; the GIL is released
 // between the last look at Python objects and the making of the result.
 
 template <typename T>
-struct NewArray {
-    NewArray(std::size_t rows, std::size_t columns)
-        : height(rows), width(columns), data(new T[rows * columns]) {}
-
-    edge_bts::Plane<T> plane() const { return {data.get(), static_cast<std::ptrdiff_t>(width)}; }
-
-    Output<T> release() {
-        nb::capsule owner(data.get(), [](void* p) noexcept { delete[] static_cast<T*>(p); });
-        return Output<T>(data.release(), {height, width}, owner);
-    }
-
-    std::size_t height;
-    std::size_t width;
-    std::unique_ptr<T[]> data;
-};
+edge_bts::Plane<T> plane(const NewArray<T>& array) {
+    return {array.data.get(), static_cast<std::ptrdiff_t>(array.width)};
+}
 
 template <typename T>
 edge_bts::Plane<const T> plane(const Input<T>& array) {
@@ -54,7 +42,7 @@ Output<std::uint8_t> letterbox(Input<std::uint8_t> image, int size) {
     NewArray<std::uint8_t> square(side, side);
     {
         nb::gil_scoped_release unlocked;
-        geometry.letterbox(in, square.plane());
+        geometry.letterbox(in, plane(square));
     }
     return square.release();
 }
@@ -66,7 +54,7 @@ Output<std::uint8_t> letterbox_mask(Input<std::uint8_t> mask, int size) {
     NewArray<std::uint8_t> square(side, side);
     {
         nb::gil_scoped_release unlocked;
-        geometry.letterbox_mask(in, square.plane());
+        geometry.letterbox_mask(in, plane(square));
     }
     return square.release();
 }
@@ -92,7 +80,7 @@ Output<float> to_source(Input<float> probability, int source_height, int source_
                         static_cast<std::size_t>(source_width));
     {
         nb::gil_scoped_release unlocked;
-        geometry.to_source(in, out.plane());
+        geometry.to_source(in, plane(out));
     }
     return out.release();
 }
@@ -112,6 +100,8 @@ NB_MODULE(_native, m) {
     m.doc() = "The C++ core; edge_bts.geometry checks the arguments and calls it.";
     m.attr("__version__") = EDGE_BTS_VERSION;
     m.attr("compiler") = EDGE_BTS_COMPILER;
+    m.attr("runtime_missing") = EDGE_BTS_RUNTIME_MISSING;  // why there is no _runtime beside it
+    m.attr("openvino") = EDGE_BTS_OPENVINO_VERSION;        // with which _runtime was built
     m.def("letterbox", &letterbox, nb::arg("image").noconvert(), nb::arg("size"));
     m.def("letterbox_mask", &letterbox_mask, nb::arg("mask").noconvert(), nb::arg("size"));
     m.def("normalise", &normalise, nb::arg("image").noconvert(), nb::arg("mean"), nb::arg("std"));
