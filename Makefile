@@ -43,11 +43,13 @@ $(STAMP): pyproject.toml constraints.txt $(CORE)
 	@: > $(LOG)
 	@echo "PyTorch: first and alone, so that the build of this machine's index is taken"
 	@$(call quiet,$(BIN)/pip install -c constraints.txt torch)
-	@echo "Build tools: scikit-build-core, nanobind, cmake, ninja"
-	@$(call quiet,$(BIN)/pip install -c constraints.txt scikit-build-core nanobind cmake ninja)
+	@echo "Build tools: scikit-build-core, nanobind, cmake, ninja, and OpenVINO to build against"
+	@$(call quiet,$(BIN)/pip install -c constraints.txt scikit-build-core nanobind cmake ninja openvino)
 	@echo "edge-bts with its C++ core, and what training, export, benchmarks and tests need"
 	@$(call quiet,PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -c constraints.txt --no-build-isolation -e ".[dev]")
 	@cd / && $(CURDIR)/$(BIN)/python -c "from edge_bts.geometry import BACKEND; print('Geometry core:', BACKEND)"
+	@cd / && $(CURDIR)/$(BIN)/python -c "from edge_bts.runtime.native import import_runtime as r; print('C++ runtime:', r().__version__)" \
+	  2>&1 | tail -n 1
 	@touch $@
 
 demo: $(STAMP) ## Distil on phantoms, export INT8, benchmark; 6 minutes on two cores, once installed

@@ -108,7 +108,7 @@ def _frames(folder: Path, settings: BenchSettings) -> Path:
 def _reference(planned: Sequence[PlannedRow]) -> str | None:
     """The row that ratios refer to: the student as it is deployed."""
     students = [row for row in planned if row.role == "student"]
-    order = {"openvino": 0, "onnxruntime": 1, "torch": 2}
+    order = {"openvino": 0, "native": 1, "onnxruntime": 2, "torch": 3}
     students.sort(key=lambda r: (r.source.precision == "fp32", order[r.source.backend]))
     return students[0].label if students else None
 

@@ -20,8 +20,9 @@ from edge_bts.benchmarks.result import Skipped
 from edge_bts.benchmarks.settings import BenchSettings
 from edge_bts.benchmarks.worker import Source
 from edge_bts.bundle import SUFFIX, Bundle, open_bundle_folder
-from edge_bts.errors import InputError
+from edge_bts.errors import EnvironmentMismatchError, InputError
 from edge_bts.runtime import BackendName
+from edge_bts.runtime.native import import_runtime
 from edge_bts.runtime.opening import file_for
 from edge_bts.signing import Trust
 
@@ -69,7 +70,7 @@ class Rows:
         self._networks: dict[str, str] = {}
 
     def add_bundle(self, who: str, role: Role, bundle: Bundle, checkpoint: Path | None) -> None:
-        """Add the rows of a bundle: float and its own precision in both backends, and torch.
+        """Add the rows of a bundle: both backends in float and its own precision, C++, and torch.
 
         The torch row takes ``checkpoint``, or untrained weights of the network that the manifest
         names: the speed does not depend on them.
@@ -93,6 +94,7 @@ class Rows:
                 )
                 size = _size(bundle, name)
                 self._add(label, role, network, True, source, complexity, size)
+        self._add_native(who, role, network, bundle, complexity)
 
     def add_checkpoint(self, who: str, role: Role, path: Path) -> None:
         """Add the rows of a checkpoint: torch, and its float ONNX in the other two."""
@@ -112,6 +114,26 @@ class Rows:
         spec = parse_network(text)
         path, module, checkpoint = self._untrained(who, role, spec, imgsz)
         self._add_module(who, role, module, checkpoint, path, trained=False)
+
+    def _add_native(
+        self, who: str, role: Role, network: str, bundle: Bundle, complexity: Complexity | None
+    ) -> None:
+        """Add the row of the C++ library, timed through its Python binding."""
+        precision = bundle.manifest.precision
+        label = f"{who}, native {precision}"
+        name = bundle.manifest.models.get("openvino", "")
+        if not name.endswith(".xml"):
+            self._skip(label, f"{bundle.path} has no OpenVINO IR, which the C++ library runs")
+            return
+        try:
+            import_runtime()
+        except EnvironmentMismatchError as error:
+            self._skip(label, str(error))
+            return
+        source = self._source("native", precision, bundle=str(bundle.path), trust=self._trust)
+        self.planned.append(
+            PlannedRow(label, role, network, True, source, complexity, _size(bundle, name))
+        )
 
     def _add_torch(
         self,

@@ -27,7 +27,7 @@ from edge_bts.errors import EdgeBtsError
 from edge_bts.signing import Trust
 
 if TYPE_CHECKING:
-    from edge_bts.runtime import Segmenter
+    from edge_bts.runtime.segmenter import FramePath
 
 __all__ = ["Source", "peak_rss", "steady"]
 
@@ -53,11 +53,13 @@ class Source(BaseModel):
     threshold: float = 0.5
     presence_threshold: float = 0.0
 
-    def open(self) -> Segmenter:
+    def open(self) -> FramePath:
         """Load the network; one of the three is set."""
         from edge_bts import runtime
 
         kind: Any = self.backend
+        if kind == "native":
+            return runtime.open_session(str(self.bundle), self.trust, threads=self.threads)
         if self.bundle is not None:
             return runtime.open_bundle(
                 self.bundle,
@@ -85,7 +87,7 @@ class Source(BaseModel):
 
 class _Worker:
     def __init__(self) -> None:
-        self.segmenter: Segmenter
+        self.segmenter: FramePath
         self.frames: Any
         self.next = 0
 
@@ -107,13 +109,13 @@ class _Worker:
         self.segmenter = wanted.open()
         loaded = time.perf_counter() - started
         self._frame()
-        backend = self.segmenter.backend
+        facts = self.segmenter.describe()
         return {
             "load_ms": loaded * 1e3,
             "idle_rss_bytes": idle,
-            "version": backend.version,
-            "details": backend.describe(),
-            "imgsz": self.segmenter.imgsz,
+            "version": facts["backend_version"],
+            "details": facts["details"],
+            "imgsz": facts["imgsz"],
         }
 
     def warm(self, seconds: float) -> dict[str, Any]:

@@ -8,7 +8,8 @@ it draws a mask.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_bts import geometry
 from edge_bts.errors import EnvironmentMismatchError, InputError
 from edge_bts.manifest import Manifest, first_fault
-
-if TYPE_CHECKING:
-    from edge_bts.runtime.backend import Backend
 
 __all__ = [
     "GOLDEN_NAME",
@@ -119,24 +117,49 @@ def difference(
     return mean_abs, float((masks[0] != masks[1]).mean())
 
 
-def self_test(backend: Backend, golden: GoldenFrames, manifest: Manifest) -> None:
-    """Run the first golden frame and compare.
+def self_test(
+    infer: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    golden: GoldenFrames,
+    manifest: Manifest,
+    *,
+    who: str,
+    mend: str,
+    frames: int = 1,
+    expected: Sequence[NDArray[np.float32]] | None = None,
+) -> tuple[float, float]:
+    """Run golden frames and compare; the only judge of what opens a bundle or builds an engine.
+
+    Args:
+        infer: Normalised (1, 1, S, S) float32 to probability.
+        golden: Of the bundle.
+        manifest: Of the bundle.
+        who: What runs it, for the message.
+        mend: What to do if it fails, for the message.
+        frames: How many are run, the first ones.
+        expected: Their probabilities (S, S); None: those of the bundle's own precision.
+
+    Returns:
+        The largest differences, see :func:`difference`.
 
     Raises:
-        EnvironmentMismatchError: The backend computes something else than at export.
+        EnvironmentMismatchError: What runs here computes something else than at export.
     """
-    image = geometry.normalise(golden.frames[0], manifest.mean, manifest.std)
-    came = backend.infer(image[np.newaxis, np.newaxis])[0, 0]
-    mean_abs, pixels = difference(came, golden.probability[0], golden.threshold)
+    answers = golden.probability if expected is None else expected
+    found = []
+    for frame, answer in zip(golden.frames[:frames], answers, strict=False):
+        image = geometry.normalise(frame, manifest.mean, manifest.std)
+        came = infer(image[np.newaxis, np.newaxis])[0, 0]
+        found.append(difference(came, answer, golden.threshold))
+    mean_abs, pixels = (max(values) for values in zip(*found, strict=True))
     allowed = golden.tolerance
     if not allowed.keeps(mean_abs, pixels):
         raise EnvironmentMismatchError(
-            f"Expected {backend.name} {backend.version} to reproduce a golden frame of "
-            f"{manifest.name} to {allowed.mean_abs:.2g} in probability and {allowed.pixels:.2g} of "
-            f"the mask, but it differs by {mean_abs:.2g} and {pixels:.2g}: this machine computes "
-            "something else than was checked at export; try another --backend, or the version of "
-            "the library that report.json names."
+            f"Expected {who} to reproduce the golden frames of {manifest.name} to "
+            f"{allowed.mean_abs:.2g} in probability and {allowed.pixels:.2%} of the mask, but it "
+            f"differs by {mean_abs:.2g} and {pixels:.2%}: it computes something else than was "
+            f"checked at export; {mend}."
         )
+    return mean_abs, pixels
 
 
 def _no_golden(fault: str) -> InputError:

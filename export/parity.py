@@ -1,7 +1,8 @@
 """The parity ladder: one network, step by step on its way to the device, compared on images.
 
 torch float -> torch with fake quantizers -> ONNX Runtime without and with graph optimisations ->
-OpenVINO. Each rung is compared with the torch model that it was made from, and with the truth.
+OpenVINO -> the C++ runtime. Each rung is compared with the torch model that it was made from, and
+with the truth.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +40,8 @@ Observe = Callable[[int, Case, dict[str, NDArray[np.float32]]], None]
 """Told of each case: its number from 0, frame and mask, and what each rung gave, (S, S) each."""
 
 
-Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""From normalised float32 (1, 1, S, S) to probability of the same shape."""
+Infer = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""From normalised float32 (1, 1, S, S), or a frame, to probability of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,15 @@ class Rung:
         infer: What runs it.
         against: Name of the rung that it is compared with; its own name for the first.
         gated: Whether it must agree with the other; too little agreement ends an export.
+        frames: It has a geometry of its own and takes frames, uint8 H x W. Its probability in model
+            geometry is that of the letterboxed frame, its mask comes of its own way back.
     """
 
     name: str
     infer: Infer
     against: str
     gated: bool = False
+    frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,11 +213,16 @@ def _run(
     square = geometry.letterbox(frame, ladder.imgsz)
     image = geometry.normalise(square, ladder.mean, ladder.std)[np.newaxis, np.newaxis]
     box = geometry.plan(frame.shape[0], frame.shape[1], ladder.imgsz)
-    outputs = {rung.name: rung.infer(image)[0, 0] for rung in ladder.rungs}
-    masks = {
-        name: geometry.threshold(geometry.to_source(output, box), ladder.threshold)
-        for name, output in outputs.items()
+    outputs = {
+        rung.name: rung.infer(square) if rung.frames else rung.infer(image)[0, 0]
+        for rung in ladder.rungs
     }
+    masks = {}
+    for rung in ladder.rungs:
+        probability = (
+            rung.infer(frame) if rung.frames else geometry.to_source(outputs[rung.name], box)
+        )
+        masks[rung.name] = geometry.threshold(probability, ladder.threshold)
     return outputs, masks
 
 

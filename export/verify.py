@@ -252,6 +252,7 @@ class _Forms:
         same: Sequence[str] = (),
         made_from: Sequence[str] = (),
         look: Callable[[], tuple[list[str], Look]] | None = None,
+        frames: bool = False,
     ) -> None:
         """Add a form, or note why it cannot be run.
 
@@ -262,6 +263,7 @@ class _Forms:
             made_from: Forms of another precision: where there is none of ``same``, it is compared
                 with the first of these that is here.
             look: Returns what reads its tensors.
+            frames: It takes frames, see :class:`~edge_bts.export.parity.Rung`.
         """
         try:
             infer = open_form()
@@ -271,7 +273,7 @@ class _Forms:
         here = {rung.name for rung in self.rungs}
         like = next((other for other in same if other in here), None)
         against = like or next((other for other in made_from if other in here), name)
-        self.rungs.append(Rung(name, infer, against, gated=like is not None))
+        self.rungs.append(Rung(name, infer, against, gated=like is not None, frames=frames))
         if look is not None and find_spec("onnx") is not None:
             self.looks[name] = cache(look)
 
@@ -344,9 +346,21 @@ def _forms(
             forms.add_onnx(optimized, file, same, floats)
             if "openvino" in models:
                 forms.add_openvino(f"openvino {own}", models["openvino"], file, same, floats)
+    if models.get("openvino", "").endswith(".xml"):
+        runtime = f"C++ runtime {own}"
+        forms.add(
+            runtime, lambda: _native(bundle, threads), same=same, made_from=floats, frames=True
+        )
     if "tensorrt" in models or own == "fp32":
         forms.add(f"tensorrt {own}", lambda: _engine(bundle, own), same=same, made_from=floats)
     return forms
+
+
+def _native(bundle: Bundle, threads: int | None) -> Infer:
+    from edge_bts.runtime.native import session_of
+
+    session = session_of(bundle, threads=threads, largest=(4096, 4096))
+    return lambda frame: session.segment(frame).probability
 
 
 def _engine(bundle: Bundle, precision: str) -> Infer:

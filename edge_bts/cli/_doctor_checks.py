@@ -37,7 +37,7 @@ class Check:
 
 def run_checks() -> list[Check]:
     """Look at everything; no check raises."""
-    found = [*_system(), *_base(), _geometry(), *_backends(), *_tensorrt()]
+    found = [*_system(), *_base(), _geometry(), *_backends(), _runtime(), *_tensorrt()]
     return [*found, *_commands(found), *_extras()]
 
 
@@ -174,6 +174,16 @@ def _onnxruntime() -> Check:
     except Exception as error:
         return Check("backend", "onnxruntime", "note", f"does not load: {error}")
     return Check("backend", "onnxruntime", "ok", f"{onnxruntime.__version__}, {providers}")
+
+
+def _runtime() -> Check:
+    try:
+        from edge_bts.runtime.native import import_runtime
+
+        version = import_runtime().__version__
+    except Exception as error:  # the base may be what is missing
+        return Check("backend", "native", "note", str(error))
+    return Check("backend", "native", "ok", f"libedge_bts {version}")
 
 
 def _tensorrt() -> Iterator[Check]:

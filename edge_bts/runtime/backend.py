@@ -88,9 +88,8 @@ def open_backend(
     Raises:
         InputError: Unknown backend, unreadable source, or a graph of another signature.
         EnvironmentMismatchError: The library is not installed; for ``tensorrt`` also: there is no
-            engine for this device.
+            engine for this device, or it does not reproduce a golden frame.
         IntegrityError: ``tensorrt``: the engine is not the file that was built.
-        AccuracyGateError: ``tensorrt``: the engine does not answer a golden frame.
     """
     if threads is not None and threads < 1:
         raise InputError(f"Expected at least 1 thread, but got {threads}; pass a number from 1.")

@@ -62,7 +62,6 @@ def open_bundle(
             the manifest says, or a model reaches beyond its own bytes.
         EnvironmentMismatchError: The backend is not installed (with ``auto``, none is) or too old,
             it does not reproduce the golden frame, or no engine was built here.
-        AccuracyGateError: The engine does not answer a golden frame.
     """
     from edge_bts.bundle import open_bundle_folder
 
@@ -192,7 +191,13 @@ def _self_test(bundle: Bundle, opened: Backend, notes: list[str]) -> None:
     elif GOLDEN_NAME not in manifest.files:
         notes.append(f"not self-tested: the bundle has no {GOLDEN_NAME}")
     else:
-        self_test(opened, read_golden(bundle.read(GOLDEN_NAME), manifest.imgsz), manifest)
+        self_test(
+            opened.infer,
+            read_golden(bundle.read(GOLDEN_NAME), manifest.imgsz),
+            manifest,
+            who=f"{opened.name} {opened.version}",
+            mend="try another --backend, or the version of the library that report.json names",
+        )
 
 
 def read_model(bundle: Bundle, name: str) -> bytes | IrBytes:

@@ -192,8 +192,8 @@ def build_engine(plan: BuildPlan, report: Report, say: Say) -> Built:
         say: Takes a line.
 
     Raises:
-        EnvironmentMismatchError: TensorRT cannot build it.
-        AccuracyGateError: It does not answer the golden frames; nothing is written.
+        EnvironmentMismatchError: TensorRT cannot build it, or it does not reproduce the golden
+            frames; nothing is written.
         KeyboardInterrupt: The user stopped the build; nothing is written.
     """
     if not plan.request.force and (found := _valid(plan, say)) is not None:

@@ -12,7 +12,6 @@ from fake_device import SIDE, Machine, sigmoid
 
 from edge_bts.bundle import Bundle
 from edge_bts.errors import (
-    AccuracyGateError,
     EnvironmentMismatchError,
     InputError,
     IntegrityError,
@@ -154,7 +153,7 @@ def test_wrong_answers_are_refused_at_load(machine: Machine, bundle: Bundle, bui
     """An engine that changed its mind since it was built does not run."""
     build()
     machine.world.network = lambda image: 1 - sigmoid(image)
-    with pytest.raises(AccuracyGateError, match="run `edge-bts build"):
+    with pytest.raises(EnvironmentMismatchError, match="run `edge-bts build"):
         open_engine(bundle)
     assert machine.runtime.live == {}
 

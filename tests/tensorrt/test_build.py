@@ -13,7 +13,6 @@ import pytest
 from fake_device import Machine, Phases
 
 from edge_bts.errors import (
-    AccuracyGateError,
     EdgeBtsError,
     EnvironmentMismatchError,
     InputError,
@@ -155,9 +154,9 @@ def test_an_address_that_is_not_aligned_is_refused(jetson: Machine, build: Any) 
 
 
 def test_wrong_answers_are_never_written(machine: Machine, build: Any) -> None:
-    """An engine that computes something else fails the golden frames: exit code 4, no file."""
+    """An engine that computes something else fails the golden frames: exit code 3, no file."""
     machine.world.network = lambda image: 0 * image + 0.7
-    with pytest.raises(AccuracyGateError, match="golden frames"):
+    with pytest.raises(EnvironmentMismatchError, match="golden frames"):
         build()
     assert files_of(machine) == []
 
@@ -169,14 +168,14 @@ def test_wrong_probability_behind_a_right_mask_is_found(jetson: Machine, build: 
         return (image >= 0).astype(np.float32)
 
     jetson.world.network = sharper
-    with pytest.raises(AccuracyGateError, match=r"0\.00% off"):
+    with pytest.raises(EnvironmentMismatchError, match=r"and 0\.00%: it"):
         build()
 
 
 def test_no_number_is_a_wrong_answer(jetson: Machine, build: Any) -> None:
     """NaN does not slip through the comparison."""
     jetson.world.network = lambda image: image * float("nan")
-    with pytest.raises(AccuracyGateError):
+    with pytest.raises(EnvironmentMismatchError, match="golden frames"):
         build()
 
 
