@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
+import venv
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -105,16 +107,26 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.slow
-def test_wheel_holds_the_package_and_nothing_else(repository: Path, tmp_path: Path) -> None:
-    """The only top-level name is edge_bts; recipes, types and, where built, the core are inside."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-q",
-         "-C", f"build-dir={tmp_path / 'build'}", "-w", tmp_path, repository],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def pip(*arguments: str | Path) -> None:
+    """Run pip."""
+    command = [sys.executable, "-m", "pip", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
+
+
+@pytest.fixture(scope="module")
+def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = f"build-dir={folder / 'build'}"
+    pip("wheel", "--no-build-isolation", "--no-deps", "-q", "-C", build, "-w", folder, repository)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    """The only top-level name is edge_bts; recipes, types and, where built, the core are inside."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     top = {name.split("/")[0] for name in names}
@@ -122,6 +134,7 @@ def test_wheel_holds_the_package_and_nothing_else(repository: Path, tmp_path: Pa
     for wanted in (
         "edge_bts/py.typed",
         "edge_bts/_native.pyi",
+        "edge_bts/_runtime.pyi",
         "edge_bts/trainers/recipes/busi-cpu.toml",
         "edge_bts/trainers/studies/busi-cpu.toml",
         "edge_bts/export/__init__.py",
@@ -131,6 +144,34 @@ def test_wheel_holds_the_package_and_nothing_else(repository: Path, tmp_path: Pa
     assert not [name for name in names if re.search(r"__pycache__|/tests/|\.[ch]pp$", name)]
     if geometry.BACKEND == "native":
         assert [name for name in names if re.fullmatch(r"edge_bts/_native\..+\.(so|pyd)", name)]
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_runs_the_cpp_library(
+    wheel: Path, repository: Path, tmp_path: Path
+) -> None:
+    """In a new environment it finds the OpenVINO that lies beside it, by its RPATH alone."""
+    openvino = pytest.importorskip("openvino")
+    if geometry.BACKEND != "native" or importlib.util.find_spec("edge_bts._runtime") is None:
+        pytest.skip("the C++ library is not built here")
+    venv.create(tmp_path / "new")
+    python = tmp_path / "new" / "bin" / "python"
+    pip("--python", python, "install", "--no-deps", "-q", wheel)
+    (site,) = (tmp_path / "new").glob("lib/python*/site-packages")
+    (site / "openvino").symlink_to(Path(openvino.__file__).parent)
+    (site / "others.pth").write_text("\n".join(p for p in sys.path if p.endswith("-packages")))
+    models = repository / "models"
+    code = (
+        "import sys; from edge_bts import _runtime, runtime; print(_runtime.__file__); "
+        f"s = runtime.open({str(models / 'busi-nano.ebts')!r}, "
+        f"trust={str(models / 'release.pub')!r}, threads=1); "
+        "print(s.name, s.describe()['details']['self_tested'], 'openvino' in sys.modules)"
+    )
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    where, said = done.stdout.splitlines()
+    assert Path(where).is_relative_to(site)
+    assert said == "busi-nano True False"
 
 
 def test_repository_names_no_machine(repository: Path) -> None:
