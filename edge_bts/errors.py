@@ -26,6 +26,10 @@ class EnvironmentMismatchError(EdgeBtsError):
     exit_code = 3
 
 
+class SelfTestError(EnvironmentMismatchError):
+    """A library, CPU or driver here computes other golden frames than export (exit code 3)."""
+
+
 class AccuracyGateError(EdgeBtsError):
     """An export lost more accuracy than its gate allows (exit code 4)."""
 

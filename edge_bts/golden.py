@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_bts import geometry
-from edge_bts.errors import EnvironmentMismatchError, InputError
+from edge_bts.errors import InputError, SelfTestError
 from edge_bts.manifest import Manifest, first_fault
 
 __all__ = [
@@ -142,7 +142,7 @@ def self_test(
         The largest differences, see :func:`difference`.
 
     Raises:
-        EnvironmentMismatchError: What runs here computes something else than at export.
+        SelfTestError: What runs here computes something else than at export.
     """
     answers = golden.probability if expected is None else expected
     found = []
@@ -153,7 +153,7 @@ def self_test(
     mean_abs, pixels = (max(values) for values in zip(*found, strict=True))
     allowed = golden.tolerance
     if not allowed.keeps(mean_abs, pixels):
-        raise EnvironmentMismatchError(
+        raise SelfTestError(
             f"Expected {who} to reproduce the golden frames of {manifest.name} to "
             f"{allowed.mean_abs:.2g} in probability and {allowed.pixels:.2%} of the mask, but it "
             f"differs by {mean_abs:.2g} and {pixels:.2%}: it computes something else than was "

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edge_bts import __version__, geometry, provenance
 from edge_bts.bundle import Bundle
-from edge_bts.errors import EnvironmentMismatchError, InputError
+from edge_bts.errors import EnvironmentMismatchError, InputError, SelfTestError
 from edge_bts.export.bisect import (
     Divergence,
     Look,
@@ -155,7 +155,7 @@ def verify(
     if not forms.rungs:
         raise EnvironmentMismatchError(
             "Expected at least one executor here, but there is none: "
-            + " ".join(skipped.reason for skipped in forms.skipped)
+            + " ".join((*(skipped.reason for skipped in forms.skipped), *forms.refused.values()))
         )
     ladder = Ladder(forms.rungs, manifest.imgsz, manifest.mean, manifest.std, manifest.threshold)
     worst: dict[str, Worst] = {}
@@ -198,7 +198,10 @@ def verify(
         worst={name: found.index for name, found in worst.items()},
         divergences=divergences,
         skipped=forms.skipped,
-        failures=_failures(parity, limit, broken, divergences),
+        failures=[
+            *_failures(parity, limit, broken, divergences),
+            *(f"{name}: {said}" for name, said in forms.refused.items()),
+        ],
     )
     return report, worst
 
@@ -235,6 +238,7 @@ class _Forms:
         looks: For each form a function that tells which of its tensors can be read, and how;
             called only where a difference is looked for, because it reads the graph again.
         skipped: Forms that cannot be run.
+        refused: Forms that refused to run, as they do not reproduce a golden frame; what they said.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
@@ -243,6 +247,7 @@ class _Forms:
         self.rungs: list[Rung] = []
         self.looks: dict[str, Callable[[], tuple[list[str], Look]]] = {}
         self.skipped: list[Skipped] = []
+        self.refused: dict[str, str] = {}
 
     def add(
         self,
@@ -267,6 +272,9 @@ class _Forms:
         """
         try:
             infer = open_form()
+        except SelfTestError as error:
+            self.refused[name] = str(error)
+            return
         except EnvironmentMismatchError as error:
             self.skipped.append(Skipped(name=name, reason=str(error)))
             return

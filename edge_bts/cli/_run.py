@@ -14,8 +14,8 @@ from edge_bts.cli import _options as opt
 if TYPE_CHECKING:
     from edge_bts.runtime.backend import BackendName
     from edge_bts.runtime.inputs import Input
-    from edge_bts.runtime.native import Session
     from edge_bts.runtime.measurements import RunRecord
+    from edge_bts.runtime.native import Session
     from edge_bts.runtime.segmenter import FramePath, Segmenter
     from edge_bts.signing import Trust
 
@@ -79,7 +79,7 @@ def run(
         segmenter = _open_native(bundle, precision, threads, believed, given)
     else:
         opened = _open(bundle, backend, precision, threads, believed, cache)
-        segmenter = dataclasses.replace(opened, **given)
+        segmenter = dataclasses.replace(opened, **given)  # type: ignore[arg-type]
     _say(_headline(segmenter))
     for note in segmenter.notes:
         _say(f"note: {note}")
@@ -148,9 +148,7 @@ def _open_native(
             f"Expected no --{next(iter(given)).replace('_', '-')} with --backend native, which "
             "keeps to the signed thresholds; use --backend openvino to try others."
         )
-    session = open_session(
-        path, trust, threads=threads, largest=(4096, 4096), max_components=65536
-    )
+    session = open_session(path, trust, threads=threads, largest=(4096, 4096), max_components=65536)
     if precision not in (None, session.precision):
         raise InputError(
             f"Expected --precision {session.precision} with --backend native, which runs a "

@@ -137,8 +137,9 @@ def open_session(
     Raises:
         InputError: No bundle, a malformed one, or an option out of range.
         IntegrityError: Signature, key, hash or content of the folder.
-        EnvironmentMismatchError: The library is not built or does not load here, it is too old for
-            the bundle, or the machine computes other golden frames than export.
+        EnvironmentMismatchError: The library is not built or does not load here, or is too old for
+            the bundle.
+        SelfTestError: The machine computes other golden frames than export.
     """
     from edge_bts.signing import find_trust
 
@@ -279,7 +280,7 @@ class Session:
         """Run the golden frame of the bundle again, e.g. once a minute.
 
         Raises:
-            EnvironmentMismatchError: It is not reproduced; do not use this session.
+            SelfTestError: It is not reproduced; do not use this session.
             InputError: The bundle has no golden frames, or the session was closed.
         """
         self._open().self_test()

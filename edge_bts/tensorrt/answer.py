@@ -34,8 +34,8 @@ def check_answer(
         The largest differences.
 
     Raises:
-        EnvironmentMismatchError: A frame differs by more than the bundle allows, or OpenVINO is
-            needed and is not here.
+        SelfTestError: A frame differs by more than the bundle allows.
+        EnvironmentMismatchError: OpenVINO is needed and is not here.
     """
     golden = read_golden(bundle.read(GOLDEN_NAME), bundle.manifest.imgsz)
     count = len(golden.frames) if frames is None else min(frames, len(golden.frames))

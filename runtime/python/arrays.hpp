@@ -20,8 +20,7 @@ struct NewArray {
 
     /// Gives the memory to a NumPy array. Needs the GIL.
     Output<T> release() {
-        nanobind::capsule owner(data.get(),
-                                [](void* p) noexcept { delete[] static_cast<T*>(p); });
+        nanobind::capsule owner(data.get(), [](void* p) noexcept { delete[] static_cast<T*>(p); });
         return Output<T>(data.release(), {height, width}, owner);
     }
 

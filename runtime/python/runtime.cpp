@@ -29,8 +29,9 @@ const char* error_class(ebts_status status) {
         case EBTS_ERROR_INTEGRITY:
             return "IntegrityError";
         case EBTS_ERROR_INCOMPATIBLE:
-        case EBTS_ERROR_SELF_TEST:
             return "EnvironmentMismatchError";
+        case EBTS_ERROR_SELF_TEST:
+            return "SelfTestError";
         case EBTS_ERROR_BACKEND:
         case EBTS_ERROR_MEMORY:
         case EBTS_ERROR_INTERNAL:
@@ -100,8 +101,7 @@ struct Part {
         const ebts_rect& box = size.bbox;
         const auto& ends = size.longest_ends;
         return nb::make_tuple(
-            size.area_px, known(size.area_mm2),
-            nb::make_tuple(box.x, box.y, box.width, box.height),
+            size.area_px, known(size.area_mm2), nb::make_tuple(box.x, box.y, box.width, box.height),
             nb::make_tuple(size.centroid[0], size.centroid[1]), contour.release(), size.longest_px,
             nb::make_tuple(nb::make_tuple(ends[0][0], ends[0][1]),
                            nb::make_tuple(ends[1][0], ends[1][1])),
@@ -127,9 +127,8 @@ class Session {
         frame.height = static_cast<std::uint32_t>(pixels.shape(0));
         frame.width = static_cast<std::uint32_t>(pixels.shape(1));
         // Of one row NumPy keeps any stride; 0 stands for rows without a gap.
-        frame.pitch = frame.height == 1
-                          ? 0
-                          : static_cast<std::size_t>(pixels.stride(0)) * pixels.itemsize();
+        frame.pitch =
+            frame.height == 1 ? 0 : static_cast<std::size_t>(pixels.stride(0)) * pixels.itemsize();
         frame.format = format;
         frame.gray16_white = white;
         frame.mm_per_pixel = mm;

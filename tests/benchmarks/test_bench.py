@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_bts import __version__
 from edge_bts.benchmarks import interleave
 from edge_bts.benchmarks.bench import bench
 from edge_bts.benchmarks.interleave import FRAMES, WorkerError, measure
@@ -18,7 +19,7 @@ from edge_bts.benchmarks.settings import BenchSettings
 from edge_bts.benchmarks.worker import Source
 from edge_bts.bundle import open_bundle_folder, write_bundle
 from edge_bts.errors import IntegrityError
-from edge_bts.signing import Trust
+from edge_bts.signing import Trust, find_trust
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -281,8 +282,10 @@ def test_without_torch_its_rows_are_skipped(
     assert [row.label for row in plan.planned] == [
         *("student, onnxruntime fp32", "student, openvino fp32"),
     ]
-    assert {row.label for row in plan.skipped} == {"teacher", "student, torch fp32"}
-    assert all("torch is not installed" in row.reason for row in plan.skipped)
+    reasons = {row.label: row.reason for row in plan.skipped}
+    assert "no OpenVINO IR" in reasons.pop("student, native fp32")
+    assert set(reasons) == {"teacher", "student, torch fp32"}
+    assert all("torch is not installed" in reason for reason in reasons.values())
     assert all(row.complexity is not None for row in plan.planned)
 
 
@@ -302,3 +305,21 @@ def test_a_teacher_may_be_a_bundle(bundle: Path, tmp_path: Path) -> None:
         *(("teacher", kind) for kind in ("torch", "onnxruntime", "openvino")),
         *(("student", kind) for kind in ("torch", "onnxruntime", "openvino")),
     ]
+
+
+def test_the_cpp_library_is_a_row(tmp_path: Path) -> None:
+    """A bundle with an IR is timed in libedge_bts too, with the stages that it measures itself."""
+    pytest.importorskip("edge_bts._runtime", exc_type=ImportError)
+    models = Path(__file__).parents[2] / "models"
+    trust = find_trust([models / "release.pub"])
+    found = bench(models / "busi-nano.ebts", trust=trust, settings=BenchSettings(**SHORT))
+    rows = {row.label: row for row in found.rows}
+    row, same = rows["student, native int8"], rows["student, openvino int8"]
+    assert row.backend == "native"
+    assert row.backend_version.startswith(f"{__version__} (openvino ")
+    assert row.file_bytes == same.file_bytes
+    assert row.complexity == same.complexity
+    assert 0 < row.stages_p50_ms["preprocess"] < row.frame.p50
+    assert 0 < row.engine.p50 < row.frame.p50
+    assert row.details["self_tested"] is True
+    assert found.reference == "student, openvino int8"

@@ -13,6 +13,7 @@ from edge_bts import errors
         (errors.EdgeBtsError, 1),
         (errors.InputError, 2),
         (errors.EnvironmentMismatchError, 3),
+        (errors.SelfTestError, 3),
         (errors.AccuracyGateError, 4),
         (errors.LatencyGateError, 5),
         (errors.MeasurementError, 6),

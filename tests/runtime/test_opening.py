@@ -11,7 +11,13 @@ import pytest
 import edge_bts
 from edge_bts import geometry
 from edge_bts.bundle import Bundle, open_bundle_folder, write_bundle
-from edge_bts.errors import EdgeBtsError, EnvironmentMismatchError, InputError, IntegrityError
+from edge_bts.errors import (
+    EdgeBtsError,
+    EnvironmentMismatchError,
+    InputError,
+    IntegrityError,
+    SelfTestError,
+)
 from edge_bts.golden import read_golden
 from edge_bts.runtime import open_backend, open_bundle, opening
 from edge_bts.signing import SigningKey, Trust, load_signing_key, new_key
@@ -217,7 +223,7 @@ def test_a_machine_that_computes_something_else_is_found(
     off = golden_of(bytes(files["model.onnx"]), frame, shift=0.03)  # type: ignore[arg-type]
     changed = {**files, "golden.safetensors": off}
     path = write_bundle(tmp_path / "tiny.ebts", FIELDS, changed, key=key).path
-    with pytest.raises(EnvironmentMismatchError, match=rf"{backend} .* differs by 0\.03") as caught:
+    with pytest.raises(SelfTestError, match=rf"{backend} .* differs by 0\.03") as caught:
         open_bundle(path, trust=trust, backend=backend, threads=1)
     assert caught.value.exit_code == 3
     assert open_bundle(path, trust=trust, backend=backend, threads=1, self_test=False).notes == []
@@ -230,7 +236,7 @@ def test_not_a_number_fails_the_self_test(
     from edge_bts.runtime._onnxruntime import OnnxRuntimeBackend
 
     monkeypatch.setattr(OnnxRuntimeBackend, "infer", lambda _, image: image * np.float32("nan"))
-    with pytest.raises(EnvironmentMismatchError, match="golden frame"):
+    with pytest.raises(SelfTestError, match="golden frame"):
         open_bundle(bundle, trust=trust, backend="onnxruntime")
 
 

@@ -11,11 +11,7 @@ import pytest
 from fake_device import SIDE, Machine, sigmoid
 
 from edge_bts.bundle import Bundle
-from edge_bts.errors import (
-    EnvironmentMismatchError,
-    InputError,
-    IntegrityError,
-)
+from edge_bts.errors import EnvironmentMismatchError, InputError, IntegrityError, SelfTestError
 from edge_bts.runtime import Backend, open_backend, open_network
 from edge_bts.runtime._tensorrt import EngineSource
 
@@ -153,7 +149,7 @@ def test_wrong_answers_are_refused_at_load(machine: Machine, bundle: Bundle, bui
     """An engine that changed its mind since it was built does not run."""
     build()
     machine.world.network = lambda image: 1 - sigmoid(image)
-    with pytest.raises(EnvironmentMismatchError, match="run `edge-bts build"):
+    with pytest.raises(SelfTestError, match="run `edge-bts build"):
         open_engine(bundle)
     assert machine.runtime.live == {}
 
