@@ -61,6 +61,7 @@ class Health(IntFlag):
 
     OK = 0
     LATE = 1
+    STALE = 2
     EMPTY = 4
     NAN = 8
     OUT_OF_RANGE = 16
@@ -73,8 +74,8 @@ class Health(IntFlag):
 
     @property
     def usable(self) -> bool:
-        """Whether what was found may be drawn: not late, and a segmentation at all."""
-        return not self & (Health.LATE | Health.NAN | Health.OUT_OF_RANGE)
+        """Whether what was found may be drawn: in time, and a segmentation at all."""
+        return not self & (Health.LATE | Health.STALE | Health.NAN | Health.OUT_OF_RANGE)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class SessionResult(Result):
         components_found: How many components there are; ``components`` lists at most
             ``max_components`` of them.
         timestamp: That of the frame.
-        sequence: 1 for the first result of the session, then one more each.
+        sequence: Of the frame in its session, from 1.
     """
 
     components_found: int = 0

@@ -307,7 +307,7 @@ def test_a_teacher_may_be_a_bundle(bundle: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_the_cpp_library_is_a_row(tmp_path: Path) -> None:
+def test_the_cpp_library_is_a_row() -> None:
     """A bundle with an IR is timed in libedge_bts too, with the stages that it measures itself."""
     pytest.importorskip("edge_bts._runtime", exc_type=ImportError)
     models = Path(__file__).parents[2] / "models"

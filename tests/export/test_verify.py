@@ -62,9 +62,11 @@ def test_all_forms_of_a_whole_bundle_agree(bundle: Bundle) -> None:
     """On its golden frames every file in every executor is as close as was promised."""
     report, worst = verify(bundle, threads=1)
     assert report.failures == []
-    assert not {"C++ runtime int8", "tensorrt int8"} - set(NATIVE) - {
-        skipped.name for skipped in report.skipped
-    }
+    assert (
+        not {"C++ runtime int8", "tensorrt int8"}
+        - set(NATIVE)
+        - {skipped.name for skipped in report.skipped}
+    )
     assert [row.name for row in report.parity.rows] == [
         "onnxruntime fp32",
         "openvino fp32",
@@ -121,7 +123,7 @@ def test_another_checkpoint_is_refused(bundle: Bundle, workshop: Any, tmp_path: 
 def test_a_planted_fault_is_found_at_its_tensor(faulty: Bundle, verified: Any) -> None:
     """The convolution that was spoilt in the IR is named as the first that differs, alone.
 
-    The C++ runtime, which runs the same IR, refuses at its self-test: a failure, not a skipped form.
+    The C++ runtime runs the same IR and refuses at its self-test: a failure, not a skipped form.
     """
     report = json.loads(Path(f"{faulty.path}.json").read_text())
     first, *refused = report["failures"]

@@ -243,7 +243,7 @@ def test_what_is_no_frame_is_refused(
     with pytest.raises(InputError, match=sentence) as caught:
         session.segment(frame, **options)
     assert caught.value.exit_code == 2
-    assert session.segment(GRAY).sequence == 1
+    assert session.segment(GRAY).mask.shape == GRAY.shape
 
 
 @pytest.mark.parametrize(
@@ -421,12 +421,12 @@ def test_the_words_are_those_of_the_header(repository: Path) -> None:
     """Bits of the health word and numbers of formats are the header's, none is left out."""
     header = (repository / "runtime" / "include" / "edge_bts" / "edge_bts.h").read_text()
     bits = dict(re.findall(r"EBTS_HEALTH_(\w+) = (\d+)", header))
-    assert {name: int(value) for name, value in bits.items()} == {
-        name: int(word) for name, word in Health.__members__.items()
-    }
-    (unusable,) = re.findall(r"EBTS_HEALTH_UNUSABLE = ([^\n]+)", header)
-    names = re.findall(r"EBTS_HEALTH_(\w+)", unusable)
-    assert [w.name for w in Health if w and not w.usable] == sorted(names, key=Health.__getitem__)
+    assert bits.keys() >= {"OK", "LATE", "EMPTY", "NAN", "OUT_OF_RANGE", "SATURATED"}
+    (sum_,) = re.findall(r"EBTS_HEALTH_UNUSABLE = ([^}]+)", header)
+    unusable = re.findall(r"EBTS_HEALTH_(\w+)", sum_)
+    for name, value in bits.items():
+        assert int(value) == Health[name]
+        assert Health[name].usable == (name not in unusable)
     enum = header.split("typedef enum ebts_format {")[1].split("}")[0]
     formats = {name.lower(): int(code) for name, code in re.findall(r"EBTS_(\w+) = (\d+)", enum)}
     assert formats.pop("nv12") == 8  # a plane of gray, so that Python needs no name for it
