@@ -130,8 +130,8 @@ def open_session(
         bundle: The folder ``NAME.ebts``.
         trust: Whose bundles are opened; None is :func:`edge_bts.signing.find_trust`.
         threads: Threads inside one inference; None leaves it to OpenVINO.
-        largest: Height and width of the largest frame that will come, 1 to 16384 each. About 26
-            bytes a pixel are reserved; those that frames use become resident.
+        largest: Height and width of the largest frame that will come, 1 to 16384 each. Some tens
+            of bytes a pixel are reserved; those that frames use become resident.
         max_components: Most components that a result lists, the largest first, 1 to 65536.
         deadline_ms: A frame that takes longer is ``Health.LATE``; None: none is.
 

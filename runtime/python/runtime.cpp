@@ -32,12 +32,8 @@ const char* error_class(ebts_status status) {
             return "EnvironmentMismatchError";
         case EBTS_ERROR_SELF_TEST:
             return "SelfTestError";
-        case EBTS_ERROR_BACKEND:
-        case EBTS_ERROR_MEMORY:
-        case EBTS_ERROR_INTERNAL:
-            return "EdgeBtsError";
-        default:
-            return "InputError";
+        default:  // what the caller can mend comes before what happens inside
+            return status < EBTS_ERROR_BACKEND ? "InputError" : "EdgeBtsError";
     }
 }
 
