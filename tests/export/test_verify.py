@@ -18,6 +18,7 @@ from edge_bts.data import load_split, make_split, open_dataset, select, write_sp
 from edge_bts.errors import AccuracyGateError, InputError
 from edge_bts.export.bisect import bisect, convolutions, look_into_ir, look_into_onnx
 from edge_bts.export.heatmap import draw_differences
+from edge_bts.export.parity import Ladder, Rung, climb
 from edge_bts.export.verify import verify
 from edge_bts.runtime import open_checkpoint
 
@@ -110,6 +111,25 @@ def test_a_checkpoint_is_the_first_form_and_scored_as_torch_scores_it(
     assert first.dice_truth == pytest.approx(np.mean(scores), abs=1e-6)
     assert report.divergences == []
     assert (report.data, report.least, report.failures) == ("discs", 0.98, [])
+
+
+def test_a_form_with_a_geometry_of_its_own_is_judged_by_its_own_mask() -> None:
+    """Right on the square and one row off on the way back: equal probability, unequal masks."""
+    frame = np.zeros((60, 80), np.uint8)
+    frame[20:40, 30:50] = 255
+
+    def bright(image: np.ndarray) -> np.ndarray:
+        return (image > 0).astype(np.float32)
+
+    def off_by_one(pixels: np.ndarray) -> np.ndarray:
+        return bright(np.roll(pixels, pixels.shape != (32, 32), axis=0))
+
+    rungs = [Rung("net", bright, "net"), Rung("whole", off_by_one, "net", frames=True)]
+    ladder = Ladder(rungs, imgsz=32, mean=0.0, std=1.0, threshold=0.5)
+    same, whole = climb(ladder, [(frame, (frame > 0).astype(np.uint8))]).rows
+    assert (same.dice, whole.max_abs, whole.mean_abs) == (1.0, 0.0, 0.0)
+    assert 0.8 < whole.dice < 1.0
+    assert whole.dice_truth == pytest.approx(0.95)
 
 
 def test_another_checkpoint_is_refused(bundle: Bundle, workshop: Any, tmp_path: Path) -> None:
