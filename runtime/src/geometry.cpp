@@ -95,6 +95,12 @@ void Geometry::to_source(Plane<const float> probability, Plane<float> source) no
     resamplers_->back.map({content, probability.pitch}, source);
 }
 
+void Geometry::to_source_mask(Plane<const float> probability, float value,
+                              Plane<std::uint8_t> mask) noexcept {
+    const float* content = probability.data + box_.top * probability.pitch + box_.left;
+    resamplers_->back.above({content, probability.pitch}, value, mask);
+}
+
 Normaliser::Normaliser(float mean, float std) {
     for (std::size_t v = 0; v < table_.size(); ++v) {
         table_[v] = (static_cast<float>(v) / 255.0F - mean) / std;

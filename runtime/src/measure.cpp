@@ -28,11 +28,21 @@ std::size_t most_points(int height, int width) {
            static_cast<std::size_t>(width);
 }
 
+/// A row of n pixels has at most so many runs.
+std::size_t most_runs(int height, int width) {
+    return area_of(height, (width + 1) / 2);
+}
+
+const std::uint8_t* next_new(const std::uint8_t* from, const std::uint8_t* end) noexcept {
+    return static_cast<const std::uint8_t*>(
+        std::memchr(from, kNew, static_cast<std::size_t>(end - from)));
+}
+
 }  // namespace
 
 Measurer::Measurer(int max_height, int max_width, int max_components)
     : plane_(new std::uint8_t[area_of(max_height + 2, max_width + 2)]),
-      queue_(new std::int32_t[area_of(max_height, max_width)]),
+      queue_(new Run[most_runs(max_height, max_width)]),
       contours_(new ebts_point[most_points(max_height, max_width)]) {
     const auto most = static_cast<std::size_t>(max_components);
     const auto half_rows = 2 * static_cast<std::size_t>(max_height) + 1;
@@ -66,40 +76,50 @@ void Measurer::measure(ebts_point origin, double mm) noexcept {
     for (int y = 1; y <= height_; ++y) {
         const std::uint8_t* row = plane_.get() + static_cast<std::ptrdiff_t>(y) * pitch_;
         const std::uint8_t* end = row + pitch_;
-        const auto next = [end](const std::uint8_t* from) {
-            return static_cast<const std::uint8_t*>(
-                std::memchr(from, kNew, static_cast<std::size_t>(end - from)));
-        };
-        for (const std::uint8_t* at = next(row); at != nullptr; at = next(at)) {
+        for (const std::uint8_t* at = next_new(row, end); at != nullptr; at = next_new(at, end)) {
             keep(flood(static_cast<std::int32_t>(at - plane_.get())));
         }
     }
     for (std::size_t i = 0; i < count_; ++i) describe(regions_[i], origin, mm, components_[i]);
 }
 
+/// Marks the run of new pixels that `at` lies in.
+Measurer::Run Measurer::take_run(std::int32_t at) noexcept {
+    // The frame of zeros ends every run.
+    std::uint8_t* first = plane_.get() + at;
+    std::uint8_t* last = first;
+    while (first[-1] == kNew) --first;
+    while (*last == kNew) ++last;
+    std::fill(first, last, kSeen);
+    return {static_cast<std::int32_t>(first - plane_.get()),
+            static_cast<std::int32_t>(last - first)};
+}
+
 Measurer::Region Measurer::flood(std::int32_t start) noexcept {
     Region region{0, height_, width_, 0, 0, start, 0, 0};
-    std::int32_t* last = queue_.get();
-    plane_[static_cast<std::size_t>(start)] = kSeen;
-    *last++ = start;
-    for (const std::int32_t* at = queue_.get(); at != last; ++at) {
-        const std::int32_t y = *at / pitch_ - 1;
-        const std::int32_t x = *at % pitch_ - 1;
+    Run* last = queue_.get();
+    *last++ = take_run(start);
+    for (const Run* at = queue_.get(); at != last; ++at) {
+        const std::int32_t y = at->start / pitch_ - 1;
+        const std::int32_t x = at->start % pitch_ - 1;
+        region.area += at->length;
         region.top = std::min(region.top, y);
         region.left = std::min(region.left, x);
         region.bottom = std::max(region.bottom, y);
-        region.right = std::max(region.right, x);
-        region.sum_x += x;
-        region.sum_y += y;
-        for (int i = 0; i < 8; ++i) {
-            const std::int32_t there = *at + steps_[i];
-            std::uint8_t& pixel = plane_[static_cast<std::size_t>(there)];
-            if (pixel != kNew) continue;
-            pixel = kSeen;
-            *last++ = there;
+        region.right = std::max(region.right, x + at->length - 1);
+        // Whole numbers below 2^53, and so exact.
+        region.sum_x += static_cast<double>(at->length) * (2 * x + at->length - 1) / 2;
+        region.sum_y += static_cast<double>(at->length) * y;
+        for (const std::int32_t step : {-pitch_, pitch_}) {
+            const std::uint8_t* from = plane_.get() + at->start + step - 1;
+            const std::uint8_t* end = from + at->length + 2;
+            while ((from = next_new(from, end)) != nullptr) {
+                const Run run = take_run(static_cast<std::int32_t>(from - plane_.get()));
+                *last++ = run;
+                from = std::min<const std::uint8_t*>(end, plane_.get() + run.start + run.length);
+            }
         }
     }
-    region.area = static_cast<std::int32_t>(last - queue_.get());
     return region;
 }
 

@@ -20,8 +20,8 @@ class Measurer {
     /// Begins a mask of that size, within the largest: write 0 or 1 into every pixel of the plane.
     Plane<std::uint8_t> begin(int height, int width) noexcept;
 
-    /// Measures the mask that was written (and overwrites it). `origin` is where its first pixel
-    /// lies in the frame; `mm` millimetres a pixel, 0 if unknown.
+    /// Measures the mask that was written; lesion is then any value but 0. `origin` is where its
+    /// first pixel lies in the frame; `mm` millimetres a pixel, 0 if unknown.
     void measure(ebts_point origin, double mm) noexcept;
 
     /// The largest components, by falling area, then top, then left; valid until begin().
@@ -47,7 +47,14 @@ class Measurer {
         std::int64_t y;
     };
 
+    /// Pixels that lie side by side in a row.
+    struct Run {
+        std::int32_t start;  ///< Index of the first.
+        std::int32_t length;
+    };
+
     Region flood(std::int32_t start) noexcept;
+    Run take_run(std::int32_t at) noexcept;
     void keep(const Region& region) noexcept;
     void describe(const Region& region, ebts_point origin, double mm,
                   ebts_component& component) noexcept;
@@ -66,7 +73,7 @@ class Measurer {
 
     // Not std::vector: pages that no frame of this stream needs stay untouched.
     std::unique_ptr<std::uint8_t[]> plane_;  ///< The mask in a frame of zeros, one pixel wide.
-    std::unique_ptr<std::int32_t[]> queue_;
+    std::unique_ptr<Run[]> queue_;
     std::unique_ptr<ebts_point[]> contours_;
     std::vector<Region> regions_;
     std::vector<ebts_component> components_;

@@ -38,6 +38,23 @@ void clear_around(const Job& job, T* plane, std::size_t pitch) noexcept {
     }
 }
 
+/// Counts in bytes as long as they last: compilers then count many pixels at once.
+std::size_t count_white(Plane<const std::uint8_t> gray, int height, int width) noexcept {
+    constexpr int kBlock = 255;
+    std::size_t white = 0;
+    for (int y = 0; y < height; ++y, gray.data += gray.pitch) {
+        for (int left = 0; left < width; left += kBlock) {
+            const int right = std::min(width, left + kBlock);
+            std::uint8_t count = 0;
+            for (int x = left; x < right; ++x) {
+                count = static_cast<std::uint8_t>(count + (gray.data[x] == 255 ? 1 : 0));
+            }
+            white += count;
+        }
+    }
+    return white;
+}
+
 template <typename T>
 T* corner(const Job& job, T* plane, std::size_t pitch, std::size_t step = 1) noexcept {
     return plane + static_cast<std::size_t>(job.roi.y) * pitch +
@@ -55,8 +72,7 @@ Pipeline::Pipeline(std::shared_ptr<const Model> model, const Limits& limits)
       presence_(model_->settings.side),
       measurer_(limits.max_height, limits.max_width, limits.max_components),
       square_(area_of(model_->settings.side, model_->settings.side)),
-      gray_(new std::uint8_t[area_of(limits.max_height, limits.max_width)]),
-      probability_(new float[area_of(limits.max_height, limits.max_width)]) {
+      gray_(new std::uint8_t[area_of(limits.max_height, limits.max_width)]) {
     geometry_.reserve(limits.max_height, limits.max_width);
 }
 
@@ -90,11 +106,7 @@ std::uint32_t Pipeline::prepare(const Job& job) {
                 {gray_.get(), roi.width});
         gray = {gray_.get(), roi.width};
     }
-    std::size_t white = 0;
-    for (int y = 0; y < roi.height; ++y) {
-        const std::uint8_t* row = gray.data + y * gray.pitch;
-        white += static_cast<std::size_t>(std::count(row, row + roi.width, std::uint8_t{255}));
-    }
+    const std::size_t white = count_white(gray, roi.height, roi.width);
     const int side = model_->settings.side;
     geometry_.letterbox(gray, {square_.data(), side});
     normalise_(square_.data(), square_.size(), request_->input());
@@ -104,14 +116,14 @@ std::uint32_t Pipeline::prepare(const Job& job) {
 /// What the output of the network says of its health.
 std::uint32_t Pipeline::judge() const noexcept {
     const float* output = request_->output();
-    std::size_t outside = 0;
-    std::size_t no_number = 0;
+    std::uint32_t outside = 0;
+    std::uint32_t no_number = 0;
     for (std::size_t i = 0; i < square_.size(); ++i) {
         // A NaN compares as false, so that it is outside too.
-        outside += output[i] >= -kSlack && output[i] <= 1 + kSlack ? 0 : 1;
+        outside += (output[i] >= -kSlack) & (output[i] <= 1 + kSlack) ? 0U : 1U;
     }
     for (std::size_t i = 0; outside != 0 && i < square_.size(); ++i) {
-        no_number += std::isfinite(output[i]) ? 0 : 1;
+        no_number += std::isfinite(output[i]) ? 0U : 1U;
     }
     std::uint32_t health = EBTS_HEALTH_OK;
     if (no_number != 0) health |= EBTS_HEALTH_NAN;
@@ -126,29 +138,25 @@ void Pipeline::finish(const Job& job, ebts_result& result) {
     const std::uint32_t broken = judge();
     result.presence = presence_.score(output);
 
-    Plane<float> probability{probability_.get(), roi.width};
     if (job.probability != nullptr) {
         clear_around(job, job.probability, job.probability_pitch);
-        probability = {corner(job, job.probability, job.probability_pitch),
-                       static_cast<std::ptrdiff_t>(job.probability_pitch)};
+        geometry_.to_source({output, settings.side},
+                            {corner(job, job.probability, job.probability_pitch),
+                             static_cast<std::ptrdiff_t>(job.probability_pitch)});
     }
-    geometry_.to_source({output, settings.side}, probability);
-
     const Plane<std::uint8_t> mask = measurer_.begin(roi.height, roi.width);
-    const bool believed = result.presence >= settings.presence_threshold && broken == 0;
-    const auto width = static_cast<std::size_t>(roi.width);
-    if (job.mask != nullptr) clear_around(job, job.mask, job.mask_pitch);
-    for (int y = 0; y < roi.height; ++y) {
-        std::uint8_t* row = mask.data + y * mask.pitch;
-        if (believed) {
-            threshold(probability.data + y * probability.pitch, width, settings.threshold, row);
-        } else {
-            std::fill_n(row, width, std::uint8_t{0});
+    if (result.presence >= settings.presence_threshold && broken == 0) {
+        geometry_.to_source_mask({output, settings.side}, settings.threshold, mask);
+    } else {
+        for (int y = 0; y < roi.height; ++y) {
+            std::fill_n(mask.data + y * mask.pitch, roi.width, std::uint8_t{0});
         }
-        if (job.mask != nullptr) {
-            std::copy_n(row, width,
-                        corner(job, job.mask, job.mask_pitch) +
-                            static_cast<std::size_t>(y) * job.mask_pitch);
+    }
+    if (job.mask != nullptr) {
+        clear_around(job, job.mask, job.mask_pitch);
+        std::uint8_t* out = corner(job, job.mask, job.mask_pitch);
+        for (int y = 0; y < roi.height; ++y, out += job.mask_pitch) {
+            std::copy_n(mask.data + y * mask.pitch, roi.width, out);
         }
     }
     measurer_.measure({roi.x, roi.y}, job.mm);

@@ -68,7 +68,6 @@ class Pipeline {
     std::vector<std::uint8_t> square_;
     // Not std::vector: pages that no frame of this stream needs stay untouched.
     std::unique_ptr<std::uint8_t[]> gray_;
-    std::unique_ptr<float[]> probability_;
     std::uint64_t sequence_ = 0;
 };
 

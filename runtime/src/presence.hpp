@@ -16,6 +16,7 @@ class Presence {
 
   private:
     std::size_t pixels_;
+    std::size_t count_;
     std::vector<float> highest_;
 };
 

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -151,4 +152,41 @@ TEST_CASE("a geometry that is laid out anew gives the bits of a new one") {
     }
     CHECK_THROWS_AS(again.plan(0, 5), std::invalid_argument);
     CHECK(again.box().source_height == 500);
+}
+
+TEST_CASE("the mask without a plane between is the threshold of the plane, bit for bit") {
+    const int size = 32;
+    support::Random random(11);
+    int marked = 0;
+    for (int round = 0; round < 300; ++round) {
+        const int height = 1 + random.byte() % 90;
+        const int width = 1 + random.byte() % 90;
+        Geometry geometry(height, width, size);
+        auto probability = support::units(size * size, random.next());
+        // Patches in a low plane, noise everywhere, and a plane that lies on the threshold.
+        if (round % 3 == 1) {
+            for (int i = 0; i < size * size; ++i) {
+                if ((i / size) % 16 > 5 || i % size < 9) probability[std::size_t(i)] *= 0.01F;
+            }
+        }
+        const float value = round % 5 == 0 ? probability[500] : random.unit();
+        if (round % 3 == 2) std::fill(probability.begin(), probability.end(), value);
+        const auto pixels = std::size_t(height) * std::size_t(width);
+        std::vector<float> plane(pixels);
+        std::vector<std::uint8_t> want(pixels);
+        std::vector<std::uint8_t> got(pixels, 7);
+        geometry.to_source({probability.data(), size}, {plane.data(), width});
+        edge_bts::threshold(plane.data(), pixels, value, want.data());
+        geometry.to_source_mask({probability.data(), size}, value, {got.data(), width});
+        CHECK(got == want);
+        // One unit in the last place decides.
+        const float next = plane[pixels / 2];
+        for (const float limit : {next, std::nextafter(next, 2.0F), std::nextafter(next, -2.0F)}) {
+            edge_bts::threshold(plane.data(), pixels, limit, want.data());
+            geometry.to_source_mask({probability.data(), size}, limit, {got.data(), width});
+            CHECK(got == want);
+            marked += static_cast<int>(std::count(got.begin(), got.end(), 1));
+        }
+    }
+    CHECK(marked > 0);
 }

@@ -95,6 +95,12 @@ class Geometry {
     /// `probability` size x size back to `source` source_height x source_width.
     void to_source(Plane<const float> probability, Plane<float> source) noexcept;
 
+    /// What threshold() makes of to_source(), bit for bit, without the plane between them and the
+    /// faster the less there is to mark. `probability` and `value` within [-2, 2], no NaN; else
+    /// some mask.
+    void to_source_mask(Plane<const float> probability, float value,
+                        Plane<std::uint8_t> mask) noexcept;
+
   private:
     struct Resamplers;
     Letterbox box_;
