@@ -17,6 +17,7 @@ BUNDLE ?= $(DEMO)/student.ebts
 KEY    := $(DEMO)/demo
 TRUST  ?= $(KEY).pub
 TESTS  ?= tests
+FUZZ   ?= 60
 
 EBTS   := $(BIN)/edge-bts
 RECIPE := --config demo --seed $(SEED) --force
@@ -32,7 +33,7 @@ quiet = $(1) >> $(LOG) 2>&1 || { tail -n 40 $(LOG); echo "Failed; all of the out
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench sanitize clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -99,6 +100,10 @@ format: $(STAMP) ## Put the style right
 bench: $(STAMP) ## Measure a bundle: make bench BUNDLE=path
 	@test -d $(BUNDLE) || { echo "Expected a bundle at $(BUNDLE), but it is not there; run make demo or pass BUNDLE=path."; exit 2; }
 	@$(EBTS) bench $(BUNDLE) --trust $(TRUST)
+
+sanitize: $(STAMP) ## C++ tests under sanitizers, then each fuzzer for FUZZ=60 seconds
+	$(call say,Sanitizers and fuzzers of the C library)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/sanitize $(FUZZ)
 
 clean: ## Remove builds and caches; runs/ and .venv stay
 	rm -rf build .typing .pytest_cache .mypy_cache .ruff_cache $(STAMP)

@@ -24,6 +24,9 @@ class Measurer {
     /// first pixel lies in the frame; `mm` millimetres a pixel, 0 if unknown.
     void measure(ebts_point origin, double mm) noexcept;
 
+    /// The mask that was measured: 0, or else.
+    Plane<const std::uint8_t> mask() const noexcept { return {plane_.get() + pitch_ + 1, pitch_}; }
+
     /// The largest components, by falling area, then top, then left; valid until begin().
     const ebts_component* const* listed() const noexcept { return order_.data(); }
     std::size_t count() const noexcept { return count_; }

@@ -1,7 +1,9 @@
 #include "model.hpp"
 
+#include <filesystem>
 #include <set>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "failure.hpp"
@@ -129,9 +131,21 @@ std::unique_ptr<Network> open_by_openvino(const Bundle& bundle, const Choice& ch
     const std::string version = openvino_version();
     manifest.check_runtime("openvino", version);
     backend = "openvino " + version;
+    Execution here = choice.execution;
+    if (!here.cache.empty()) {
+        // What was compiled belongs to one manifest, whatever OpenVINO tells networks apart by.
+        here.cache += "/" + bundle.manifest_sha256;
+        std::error_code error;
+        std::filesystem::create_directories(here.cache, error);
+        if (error) {
+            throw Failure(EBTS_ERROR_ARGUMENT, "Expected a cache_dir that can be written, but " +
+                                                   here.cache + ": " + error.message() +
+                                                   "; name another folder, or none.");
+        }
+    }
     Bytes topology = bundle.read(file);
     Bytes weights = bundle.read(file.substr(0, file.size() - end.size()) + ".bin");
-    return open_openvino(std::move(topology), std::move(weights), manifest.side, choice.threads);
+    return open_openvino(std::move(topology), std::move(weights), manifest.side, here);
 }
 
 #else

@@ -38,9 +38,9 @@ struct Model {
 
 /// What runs a model.
 struct Choice {
-    std::string backend;   ///< "openvino" or "tensorrt"; empty: openvino.
-    unsigned threads = 0;  ///< Of openvino; 0 leaves their number to it.
-    std::string engines;   ///< Folder of tensorrt's engines.
+    std::string backend;  ///< "openvino" or "tensorrt"; empty: openvino.
+    Execution execution;  ///< Of openvino.
+    std::string engines;  ///< Folder of tensorrt's engines.
 };
 
 using Log = std::function<void(ebts_log_level, const std::string&)>;
@@ -50,8 +50,3 @@ std::shared_ptr<const Model> open_model(const std::string& path, const Trust& tr
                                         const Choice& choice, const Log& log);
 
 }  // namespace edge_bts
-
-/// The handles of the C ABI.
-struct ebts_model {
-    std::shared_ptr<const edge_bts::Model> model;
-};

@@ -7,6 +7,13 @@
 
 namespace edge_bts {
 
+/// How a backend runs.
+struct Execution {
+    unsigned threads = 0;  ///< 0: as the backend likes.
+    bool pinned = false;   ///< Threads stay on their CPUs.
+    std::string cache;     ///< Folder of what was compiled; empty: none.
+};
+
 /// One run of a network at a time, in buffers that stay where they are.
 class Request {
   public:

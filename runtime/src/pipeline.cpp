@@ -1,23 +1,13 @@
 #include "pipeline.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <utility>
-
-#include "gray.hpp"
-
 namespace edge_bts {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 /// What a sigmoid in single precision may be beyond 0 and 1.
 constexpr float kSlack = 1e-4F;
-
-double milliseconds(Clock::duration time) {
-    return std::chrono::duration<double, std::milli>(time).count();
-}
 
 std::size_t area_of(int height, int width) {
     return static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
@@ -56,12 +46,60 @@ std::size_t count_white(Plane<const std::uint8_t> gray, int height, int width) n
 }
 
 template <typename T>
-T* corner(const Job& job, T* plane, std::size_t pitch, std::size_t step = 1) noexcept {
+T* corner(const Job& job, T* plane, std::size_t pitch) noexcept {
     return plane + static_cast<std::size_t>(job.roi.y) * pitch +
-           static_cast<std::size_t>(job.roi.x) * step;
+           static_cast<std::size_t>(job.roi.x);
+}
+
+void plan(Geometry& geometry, const ebts_rect& roi) noexcept {
+    const Letterbox& box = geometry.box();
+    if (box.source_height != roi.height || box.source_width != roi.width) {
+        geometry.plan(roi.height, roi.width);
+    }
+}
+
+bool same(const ebts_rect& a, const ebts_rect& b) noexcept {
+    return a.x == b.x && a.y == b.y && a.width == b.width && a.height == b.height;
 }
 
 }  // namespace
+
+void cut(const Job& job, std::uint8_t* gray) noexcept {
+    const auto width = static_cast<std::size_t>(job.roi.width);
+    if (is_gray(job.format)) {
+        const std::uint8_t* row = job.pixels;
+        for (int y = 0; y < job.roi.height; ++y, row += job.pitch) {
+            std::copy_n(row, width, gray + static_cast<std::size_t>(y) * width);
+        }
+    } else {
+        to_gray(job.format, job.white, job.pixels, job.pitch, job.roi.height, job.roi.width,
+                {gray, job.roi.width});
+    }
+    if (job.sector) clear_outside(job.sector, job.roi, gray, width);
+}
+
+void write_mask(const Job& job, const Measurer& measurer, const Planes& planes) noexcept {
+    if (planes.mask == nullptr) return;
+    clear_around(job, planes.mask, planes.mask_pitch);
+    std::uint8_t* out = corner(job, planes.mask, planes.mask_pitch);
+    Plane<const std::uint8_t> mask = measurer.mask();
+    for (int y = 0; y < job.roi.height; ++y, out += planes.mask_pitch, mask.data += mask.pitch) {
+        std::transform(mask.data, mask.data + job.roi.width, out, [](std::uint8_t pixel) {
+            return static_cast<std::uint8_t>(pixel != 0 ? 1 : 0);
+        });
+    }
+}
+
+void write_probability(const Job& job, const float* output, Geometry& geometry,
+                       const Planes& planes) noexcept {
+    if (planes.probability == nullptr) return;
+    plan(geometry, job.roi);
+    clear_around(job, planes.probability, planes.probability_pitch);
+    float* out = corner(job, planes.probability, planes.probability_pitch);
+    geometry.to_source({output, geometry.box().size},
+                       {out, static_cast<std::ptrdiff_t>(planes.probability_pitch)});
+    if (job.sector) clear_outside(job.sector, job.roi, out, planes.probability_pitch);
+}
 
 Pipeline::Pipeline(std::shared_ptr<const Model> model, const Limits& limits)
     : model_(std::move(model)),
@@ -70,47 +108,50 @@ Pipeline::Pipeline(std::shared_ptr<const Model> model, const Limits& limits)
       normalise_(model_->settings.mean, model_->settings.std),
       geometry_(1, 1, model_->settings.side),
       presence_(model_->settings.side),
-      measurer_(limits.max_height, limits.max_width, limits.max_components),
       square_(area_of(model_->settings.side, model_->settings.side)),
       gray_(new std::uint8_t[area_of(limits.max_height, limits.max_width)]) {
     geometry_.reserve(limits.max_height, limits.max_width);
 }
 
-void Pipeline::run(const Job& job, ebts_result& result) {
+void Pipeline::run(const Job& job, const std::uint8_t* gray, const Planes& planes,
+                   Clock::time_point since, Measurer& measurer, ebts_result& result) {
     const Clock::time_point started = Clock::now();
-    result.health = prepare(job);
+    result.health = prepare(job, gray);
     const Clock::time_point prepared = Clock::now();
     request_->infer();
     const Clock::time_point inferred = Clock::now();
-    finish(job, result);
+    finish(job, measurer, result);
+    write_mask(job, measurer, planes);
+    write_probability(job, output(), geometry_, planes);
     const Clock::time_point ended = Clock::now();
-    result.sequence = ++sequence_;
+    result.width = static_cast<std::uint32_t>(job.width);
+    result.height = static_cast<std::uint32_t>(job.height);
+    result.timestamp = job.timestamp;
+    result.sequence = job.sequence;
     result.preprocess_ms = milliseconds(prepared - started);
     result.inference_ms = milliseconds(inferred - prepared);
     result.postprocess_ms = milliseconds(ended - inferred);
     const auto deadline = std::chrono::microseconds(limits_.deadline_us);
-    if (limits_.deadline_us != 0 && ended - started > deadline) result.health |= EBTS_HEALTH_LATE;
+    if (limits_.deadline_us != 0 && ended - since > deadline) result.health |= EBTS_HEALTH_LATE;
 }
 
 /// Fills the input of the network; returns what the frame itself says of its health.
-std::uint32_t Pipeline::prepare(const Job& job) {
+std::uint32_t Pipeline::prepare(const Job& job, const std::uint8_t* gray) {
     const ebts_rect& roi = job.roi;
-    const Letterbox& box = geometry_.box();
-    if (box.source_height != roi.height || box.source_width != roi.width) {
-        geometry_.plan(roi.height, roi.width);
+    Plane<const std::uint8_t> region{gray, roi.width};
+    if (gray == nullptr && is_cut(job)) {
+        region = {job.pixels, static_cast<std::ptrdiff_t>(job.pitch)};
+    } else if (gray == nullptr) {
+        cut(job, gray_.get());
+        region.data = gray_.get();
     }
-    const std::uint8_t* pixels = corner(job, job.pixels, job.pitch, pixel_bytes(job.format));
-    Plane<const std::uint8_t> gray{pixels, static_cast<std::ptrdiff_t>(job.pitch)};
-    if (!is_gray(job.format)) {
-        to_gray(job.format, job.white, pixels, job.pitch, roi.height, roi.width,
-                {gray_.get(), roi.width});
-        gray = {gray_.get(), roi.width};
-    }
-    const std::size_t white = count_white(gray, roi.height, roi.width);
+    const std::size_t white = count_white(region, roi.height, roi.width);
     const int side = model_->settings.side;
-    geometry_.letterbox(gray, {square_.data(), side});
+    plan(geometry_, roi);
+    geometry_.letterbox(region, {square_.data(), side});
     normalise_(square_.data(), square_.size(), request_->input());
-    return 2 * white >= area_of(roi.height, roi.width) ? EBTS_HEALTH_SATURATED : EBTS_HEALTH_OK;
+    const std::size_t area = job.sector ? job.sector.area() : area_of(roi.height, roi.width);
+    return 2 * white >= area ? EBTS_HEALTH_SATURATED : EBTS_HEALTH_OK;
 }
 
 /// What the output of the network says of its health.
@@ -120,7 +161,9 @@ std::uint32_t Pipeline::judge() const noexcept {
     std::uint32_t no_number = 0;
     for (std::size_t i = 0; i < square_.size(); ++i) {
         // A NaN compares as false, so that it is outside too.
-        outside += (output[i] >= -kSlack) & (output[i] <= 1 + kSlack) ? 0U : 1U;
+        const unsigned above = output[i] >= -kSlack ? 1U : 0U;
+        const unsigned below = output[i] <= 1 + kSlack ? 1U : 0U;
+        outside += 1U - (above & below);
     }
     for (std::size_t i = 0; outside != 0 && i < square_.size(); ++i) {
         no_number += std::isfinite(output[i]) ? 0U : 1U;
@@ -131,40 +174,42 @@ std::uint32_t Pipeline::judge() const noexcept {
     return health;
 }
 
-void Pipeline::finish(const Job& job, ebts_result& result) {
+/// Whether the score lets a mask stand; with hysteresis, if frame follows like frame.
+bool Pipeline::is_present(const Job& job, double presence) noexcept {
+    const bool follows = shown_ && job.height == height_ && job.width == width_ &&
+                         same(job.roi, roi_) && job.sector == sector_;
+    height_ = job.height;
+    width_ = job.width;
+    roi_ = job.roi;
+    sector_ = job.sector;
+    const bool keeps = follows && limits_.presence_keep != 0;
+    return presence >= (keeps ? limits_.presence_keep : model_->settings.presence_threshold);
+}
+
+void Pipeline::finish(const Job& job, Measurer& measurer, ebts_result& result) {
     const Settings& settings = model_->settings;
     const ebts_rect& roi = job.roi;
-    const float* output = request_->output();
     const std::uint32_t broken = judge();
-    result.presence = presence_.score(output);
+    result.presence = presence_.score(output());
+    shown_ = is_present(job, result.presence) && broken == 0;
 
-    if (job.probability != nullptr) {
-        clear_around(job, job.probability, job.probability_pitch);
-        geometry_.to_source({output, settings.side},
-                            {corner(job, job.probability, job.probability_pitch),
-                             static_cast<std::ptrdiff_t>(job.probability_pitch)});
-    }
-    const Plane<std::uint8_t> mask = measurer_.begin(roi.height, roi.width);
-    if (result.presence >= settings.presence_threshold && broken == 0) {
-        geometry_.to_source_mask({output, settings.side}, settings.threshold, mask);
+    const Plane<std::uint8_t> mask = measurer.begin(roi.height, roi.width);
+    if (shown_) {
+        geometry_.to_source_mask({output(), settings.side}, settings.threshold, mask);
+        if (job.sector) {
+            clear_outside(job.sector, roi, mask.data, static_cast<std::size_t>(mask.pitch));
+        }
     } else {
         for (int y = 0; y < roi.height; ++y) {
             std::fill_n(mask.data + y * mask.pitch, roi.width, std::uint8_t{0});
         }
     }
-    if (job.mask != nullptr) {
-        clear_around(job, job.mask, job.mask_pitch);
-        std::uint8_t* out = corner(job, job.mask, job.mask_pitch);
-        for (int y = 0; y < roi.height; ++y, out += job.mask_pitch) {
-            std::copy_n(mask.data + y * mask.pitch, roi.width, out);
-        }
-    }
-    measurer_.measure({roi.x, roi.y}, job.mm);
-    result.component_count = static_cast<std::uint32_t>(measurer_.count());
-    result.components_found = static_cast<std::uint32_t>(measurer_.found());
-    result.components = measurer_.count() == 0 ? nullptr : measurer_.listed();
+    measurer.measure({roi.x, roi.y}, job.mm);
+    result.component_count = static_cast<std::uint32_t>(measurer.count());
+    result.components_found = static_cast<std::uint32_t>(measurer.found());
+    result.components = measurer.count() == 0 ? nullptr : measurer.listed();
     result.health |= broken;
-    if (measurer_.found() == 0) result.health |= EBTS_HEALTH_EMPTY;
+    if (measurer.found() == 0) result.health |= EBTS_HEALTH_EMPTY;
 }
 
 }  // namespace edge_bts

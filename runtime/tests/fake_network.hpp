@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "handles.hpp"
 #include "model.hpp"
 
 namespace support {
@@ -51,16 +52,21 @@ inline void gray_is_probability(const std::vector<float>& input, std::vector<flo
     output = input;
 }
 
+struct CloseModel {
+    void operator()(ebts_model* model) const { ebts_model_close(model); }
+};
+using FakeModel = std::unique_ptr<ebts_model, CloseModel>;
+
 /// A model of 32 x 32 whose network is `answer`.
-inline std::unique_ptr<ebts_model> fake_model(
-    Answer answer = gray_is_probability, std::optional<edge_bts::Golden> golden = std::nullopt) {
+inline FakeModel fake_model(Answer answer = gray_is_probability,
+                            std::optional<edge_bts::Golden> golden = std::nullopt) {
     constexpr int kSide = 32;
     auto model = std::make_shared<edge_bts::Model>();
     model->settings = {kSide, 0.0F, 1.0F, 0.5F, 0.0};
     model->name = "fake";
     model->golden = std::move(golden);
     model->network = std::make_unique<FakeNetwork>(kSide, std::move(answer));
-    return std::make_unique<ebts_model>(ebts_model{std::move(model)});
+    return FakeModel(edge_bts::Models::table().add(std::move(model)));
 }
 
 }  // namespace support

@@ -15,49 +15,18 @@
 #include "allocations.hpp"
 #include "failure.hpp"
 #include "fake_network.hpp"
+#include "session.hpp"
 #include "support.hpp"
 
 namespace {
 
+using support::bright_square;
 using support::fake_model;
-
-template <typename T>
-T sized() {
-    T value{};
-    value.struct_size = sizeof(T);
-    return value;
-}
-
-struct Destroy {
-    void operator()(ebts_session* session) const { ebts_session_destroy(session); }
-};
-using Session = std::unique_ptr<ebts_session, Destroy>;
-
-Session session_of(const ebts_model& model, std::uint32_t side = 64, std::uint32_t deadline = 0) {
-    auto options = sized<ebts_session_options>();
-    options.max_width = options.max_height = side;
-    options.deadline_us = deadline;
-    ebts_session* session = nullptr;
-    REQUIRE(ebts_session_create(&model, &options, &session) == EBTS_OK);
-    return Session(session);
-}
-
-ebts_frame frame_of(const void* data, std::uint32_t width, std::uint32_t height,
-                    std::uint32_t format = EBTS_GRAY8) {
-    auto frame = sized<ebts_frame>();
-    frame.data = data;
-    frame.width = width;
-    frame.height = height;
-    frame.format = format;
-    return frame;
-}
-
-/// A bright square on black, 40 x 40.
-std::vector<std::uint8_t> bright_square() {
-    std::vector<std::uint8_t> pixels(1600, 10);
-    for (std::size_t y = 10; y < 30; ++y) std::fill_n(pixels.begin() + long(40 * y + 10), 20, 200);
-    return pixels;
-}
+using support::frame_of;
+using support::limits_of;
+using support::Session;
+using support::session_of;
+using support::sized;
 
 ebts_result segment(ebts_session* session, const ebts_frame& frame, std::uint8_t* mask = nullptr) {
     auto planes = sized<ebts_planes>();
@@ -95,7 +64,7 @@ class Guarded {
 
 TEST_CASE("what the network marks comes back as one component") {
     const auto model = fake_model();
-    const Session session = session_of(*model);
+    const Session session = session_of(model);
     const auto pixels = bright_square();
     std::vector<std::uint8_t> mask(1600, 9);
     const ebts_result result = segment(session.get(), frame_of(pixels.data(), 40, 40), mask.data());
@@ -125,7 +94,7 @@ TEST_CASE("outputs that are no numbers, or none of a probability, empty the mask
                 out = in;
                 std::copy(values.begin(), values.end(), out.begin() + 500);
             });
-        const Session session = session_of(*model);
+        const Session session = session_of(model);
         const auto pixels = bright_square();
         std::vector<std::uint8_t> mask(1600, 9);
         const ebts_result result =
@@ -145,9 +114,14 @@ TEST_CASE("a frame that takes longer than its deadline is late, whatever it show
     });
     const auto pixels = bright_square();
     const ebts_frame frame = frame_of(pixels.data(), 40, 40);
-    CHECK(segment(session_of(*model, 64, 1000).get(), frame).health == EBTS_HEALTH_LATE);
-    CHECK(segment(session_of(*model, 64, 0).get(), frame).health == EBTS_HEALTH_OK);
-    CHECK(segment(session_of(*model, 64, 600000000).get(), frame).health == EBTS_HEALTH_OK);
+    auto options = limits_of();
+    for (const auto& [deadline, health] : {std::pair<std::uint32_t, int>{1000, EBTS_HEALTH_LATE},
+                                           {0, EBTS_HEALTH_OK},
+                                           {600000000, EBTS_HEALTH_OK}}) {
+        options.deadline_us = deadline;
+        const Session session = session_of(model, options);
+        CHECK(segment(session.get(), frame).health == static_cast<std::uint32_t>(health));
+    }
 }
 
 TEST_CASE("a network that fails is an error, and the next frame is a result") {
@@ -157,7 +131,7 @@ TEST_CASE("a network that fails is an error, and the next frame is a result") {
         if (calls == 3) throw 5;
         out = in;
     });
-    const Session session = session_of(*model);
+    const Session session = session_of(model);
     const auto pixels = bright_square();
     const ebts_frame frame = frame_of(pixels.data(), 40, 40);
     std::vector<std::uint8_t> mask(1600, 9);
@@ -172,7 +146,7 @@ TEST_CASE("a network that fails is an error, and the next frame is a result") {
     CHECK(std::memcmp(&before, &result, sizeof result) == 0);
     CHECK(std::count(mask.begin(), mask.end(), 9) == 1600);
     CHECK(ebts_segment(session.get(), &frame, &planes, &result) == EBTS_OK);
-    CHECK(result.sequence == 2);
+    CHECK(result.sequence == 4);
 }
 
 TEST_CASE("a golden frame that is not reproduced fails the self-test") {
@@ -183,7 +157,7 @@ TEST_CASE("a golden frame that is not reproduced fails the self-test") {
         const auto model = fake_model(
             answer, edge_bts::Golden{edge_bts::Bytes(1024, 9), std::vector<float>(1024, expected),
                                      0.5F, 0.01, 0.005});
-        const Session session = session_of(*model);
+        const Session session = session_of(model);
         CHECK(ebts_self_test(session.get()) ==
               (expected == 0.75F ? EBTS_OK : EBTS_ERROR_SELF_TEST));
     }
@@ -197,7 +171,7 @@ TEST_CASE("a second thread finds the session busy") {
         while (!leave) std::this_thread::yield();
         out = in;
     });
-    const Session session = session_of(*model);
+    const Session session = session_of(model);
     const auto pixels = bright_square();
     const ebts_frame frame = frame_of(pixels.data(), 40, 40);
     ebts_status first = EBTS_ERROR_INTERNAL;
@@ -217,7 +191,7 @@ TEST_CASE("a second thread finds the session busy") {
 
 TEST_CASE("frames of any size and format take nothing from the heap") {
     const auto model = fake_model();
-    const Session session = session_of(*model, 300);
+    const Session session = session_of(model, limits_of(300));
     const auto noise = support::bytes(300 * 300 * 4, 1);
     std::vector<std::uint8_t> mask(300 * 300);
     std::vector<float> probability(300 * 300);
@@ -245,7 +219,7 @@ TEST_CASE("frames of any size and format take nothing from the heap") {
 
 TEST_CASE("no byte outside the rows is read or written") {
     const auto model = fake_model();
-    const Session session = session_of(*model);
+    const Session session = session_of(model);
     const auto noise = support::bytes(64 * (64 * 4 + 6), 1);
     const std::size_t bytes[] = {0, 1, 2, 3, 3, 4, 4, 4, 1};
     for (std::uint32_t format = EBTS_GRAY8; format <= EBTS_NV12; ++format) {
@@ -273,22 +247,24 @@ TEST_CASE("no byte outside the rows is read or written") {
 
 TEST_CASE("a thousand sessions come and go, and each allocation may fail") {
     const auto model = fake_model();
-    auto options = sized<ebts_session_options>();
-    options.max_width = options.max_height = 64;
-    for (int i = 0; i < 1000; ++i) session_of(*model);
-    int failures = 0;
-    for (long number = 1;; ++number) {
-        ebts_session* session = nullptr;
-        support::fail_allocation(number);
-        const ebts_status status = ebts_session_create(model.get(), &options, &session);
-        support::fail_allocation(0);
-        if (status == EBTS_OK) {
-            ebts_session_destroy(session);
-            break;
+    auto options = limits_of();
+    for (int i = 0; i < 1000; ++i) session_of(model, options);
+    for (const std::uint32_t live : {0U, 1U}) {
+        options.live = live;
+        int failures = 0;
+        for (long number = 1;; ++number) {
+            ebts_session* session = nullptr;
+            support::fail_allocation(number);
+            const ebts_status status = ebts_session_create(model.get(), &options, &session);
+            support::fail_allocation(0);
+            if (status == EBTS_OK) {
+                ebts_session_destroy(session);
+                break;
+            }
+            CHECK(status == EBTS_ERROR_MEMORY);
+            CHECK(session == nullptr);
+            ++failures;
         }
-        CHECK(status == EBTS_ERROR_MEMORY);
-        CHECK(session == nullptr);
-        ++failures;
+        CHECK(failures > 10);
     }
-    CHECK(failures > 10);
 }

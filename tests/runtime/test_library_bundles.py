@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes as c
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,27 @@ def test_a_broken_network_is_refused(
         path = tmp_path / f"{name}.ebts"
         write_bundle(path, fields, {**files, "model.openvino.xml": content})
         assert refused_alike(library, path, maker, allow_unsigned=1) == ebts.BUNDLE, name
+
+
+def test_what_was_compiled_is_kept_and_never_trusted(
+    library: Library, blob_bundle: Path, trusting: dict[str, Any], tmp_path: Path
+) -> None:
+    """With a cache_dir the compiled network is kept by manifest; a damaged one is made anew."""
+    cache = tmp_path / "not" / "there yet"
+    options = {**trusting, "pin_threads": 1, "cache_dir": str(cache).encode()}
+    for left in (1.0, 1.0, 0.5, 0.0, 1.0):  # how much of the file is left for the next opening
+        status, model = library.open(blob_bundle, **options)
+        assert status == ebts.OK, library.error()
+        library.model_close(model)
+        (kept,) = cache.iterdir()
+        assert kept.name == sha256((blob_bundle / "manifest.json").read_bytes()).hexdigest()
+        (blob,) = kept.iterdir()
+        blob.chmod(0o600)
+        content = blob.read_bytes()
+        blob.write_bytes(content[: int(left * len(content))])
+    file = tmp_path / "file"
+    file.touch()
+    status, model = library.open(blob_bundle, **{**options, "cache_dir": str(file).encode()})
+    assert status == ebts.ARGUMENT
+    assert "cache_dir" in library.error()
+    assert not model

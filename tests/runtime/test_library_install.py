@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -38,17 +39,38 @@ int main(void) {{ {loop} return 0; }}
 """
 
 
-def test_the_loop_in_the_header_compiles(repository: Path, tmp_path: Path) -> None:
-    """What the manual shows first is a program, once the scanner's own functions are declared."""
+LIVE = """
+#include <edge_bts/edge_bts.h>
+typedef struct scanner_image scanner_image;
+extern ebts_session *session;
+extern uint8_t mask[];
+ebts_frame describe(const scanner_image *image);
+void report(const char *why);
+void hide_overlay(const char *why);
+void draw(const uint8_t *, const ebts_component *const *, uint32_t, uint64_t);
+{loop}
+void (*const used[])(void) = {{(void (*)(void))on_image, on_refresh}};
+"""
+
+
+def test_the_loops_in_the_header_compile(repository: Path, tmp_path: Path) -> None:
+    """What the manual shows are programs, once the scanner's own functions are declared."""
     include = repository / "runtime" / "include"
     header = (include / "edge_bts" / "edge_bts.h").read_text()
-    block = header.split("\n *   #include", 1)[1].split("Rules that hold", 1)[0]
-    first, *lines = [line.removeprefix(" *") for line in block.splitlines()]
-    source = tmp_path / "loop.c"
-    source.write_text(f"#include{first}\n" + PROGRAM.format(loop="\n".join(lines)))
-    assert "ebts_segment(session, &frame, &planes, &result)" in source.read_text()
+
+    def shown(start: str, end: str) -> str:
+        block = header.split(start, 1)[1].split(end, 1)[0]
+        return "\n".join(line.removeprefix(" *") for line in block.splitlines())
+
+    first, loop = shown("\n *   #include", "ebts_segment returns when").split("\n", 1)
+    live = shown("never waits ----\n *\n", " * The session's thread always")
+    assert "ebts_segment(session, &frame, &planes, &result)" in loop
+    assert "ebts_poll(session, 0, &planes, &result)" in live
     flags = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
-    run(tool("cc"), "-std=c99", *flags, "-I", include, source)
+    for text in (f"#include{first}\n" + PROGRAM.format(loop=loop), LIVE.format(loop=live)):
+        source = tmp_path / "loop.c"
+        source.write_text(text)
+        run(tool("cc"), "-std=c99", *flags, "-I", include, source)
 
 
 def test_only_the_interface_is_exported(repository: Path, native_build: Path) -> None:
@@ -63,7 +85,7 @@ def test_only_the_interface_is_exported(repository: Path, native_build: Path) ->
         if word.lstrip("*").startswith("ebts_") and "(" in word
     }
     assert {line.split()[-1] for line in out.splitlines()} == declared
-    assert len(declared) == 10
+    assert len(declared) == 13
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +94,22 @@ def installed(native_build: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     prefix = tmp_path_factory.mktemp("prefix")
     run(tool("cmake"), "--install", native_build, "--prefix", prefix, "--component", "runtime")
     return prefix
+
+
+def test_the_debian_package_holds_the_installed_tree(
+    native_build: Path, installed: Path, tmp_path: Path
+) -> None:
+    """What cpack packs is what is installed, under /usr, with the packages that it needs."""
+    unpack = tool("dpkg-deb")
+    run(tool("cpack"), "-G", "DEB", "--config", native_build / "CPackConfig.cmake", "-B", tmp_path)
+    (package,) = tmp_path.glob("libedge-bts_*.deb")
+    run(unpack, "-x", package, tmp_path / "root")
+
+    def files(root: Path) -> set[str]:
+        return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+
+    assert files(tmp_path / "root" / "usr") == files(installed)
+    assert "libsodium" in run(unpack, "-f", package, "Depends")
 
 
 def test_the_example_runs_from_the_installed_tree(
@@ -105,6 +143,25 @@ def test_the_example_runs_from_the_installed_tree(
     assert refused.returncode == 1
     assert "no.pub" in refused.stderr
     assert not refused.stdout
+
+
+def test_the_live_example_runs_from_the_installed_tree(
+    repository: Path, installed: Path, blob_bundle: Path, maker: Path, tmp_path: Path
+) -> None:
+    """A C++17 program with a camera's and a display's thread accounts for every frame."""
+    configure(repository / "runtime" / "examples", tmp_path, f"-DCMAKE_PREFIX_PATH={installed}")
+    compile_all(tmp_path)
+    image = tmp_path / "image.pgm"
+    image.write_bytes(b"P5\n120 90\n255\n" + blobs(90, 120, 8).tobytes())
+    out = run(tmp_path / "live_loop", blob_bundle, maker.with_suffix(".pub"), image, "40", "400")
+    counts = {
+        word: int(number)
+        for word, number in re.findall(r"(frames|results|errors|dropped) (\d+)", out)
+    }
+    assert counts["frames"] == 40 == counts["results"] + counts["errors"] + counts["dropped"]
+    assert counts["errors"] == 0 < counts["results"]
+    drawn, hidden = map(int, re.findall(r"drawn (\d+), hidden (\d+)", out)[0])
+    assert drawn + hidden >= counts["results"]
 
 
 LOOP = r"""
@@ -163,6 +220,13 @@ def test_the_wrapper_runs_from_the_installed_tree(
         ("ebts::Model other = model;", False),
         ("ebts::Session(model, limits).segment(frame, planes);", False),
         ('ebts::Model("x").describe();', False),
+        ("live.submit(frame); auto result = live.poll(planes); (void)result;", True),
+        ("ebts::LiveSession other = std::move(live);", True),
+        ("ebts::LiveSession other = live;", False),
+        ("ebts::LiveSession(model, limits).poll(planes);", False),
+        ("live.segment(frame, planes);", False),
+        ("session.submit(frame);", False),
+        ("ebts::Session other = std::move(live);", False),
     ],
 )
 def test_misuse_of_the_wrapper_does_not_compile(
@@ -172,10 +236,12 @@ def test_misuse_of_the_wrapper_does_not_compile(
     source = tmp_path / "line.cpp"
     source.write_text(
         "#include <edge_bts/edge_bts.hpp>\n"
-        "void f(ebts::Model& model, ebts::Session& session, const ebts_frame& frame,\n"
-        "       const ebts_planes& planes, const ebts_session_options& limits) {\n"
+        "void f(ebts::Model& model, ebts::Session& session, ebts::LiveSession& live,\n"
+        "       const ebts_frame& frame, const ebts_planes& planes,\n"
+        "       const ebts_session_options& limits) {\n"
         f"    {line}\n"
-        "    (void)model, (void)session, (void)frame, (void)planes, (void)limits;\n}\n"
+        "    (void)model, (void)session, (void)live, (void)frame;\n"
+        "    (void)planes, (void)limits;\n}\n"
     )
     include = repository / "runtime" / "include"
     done = subprocess.run(

@@ -1,4 +1,7 @@
-"""The C ABI through ctypes, as a program in another language sees it."""
+"""The C ABI through ctypes, as a program in another language sees it.
+
+The structs are those of the first header: they stand for every program that was built with it.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from numpy.typing import NDArray
 OK, ARGUMENT, FRAME, TOO_LARGE, PLANE, BUSY = 0, 10, 11, 12, 13, 14
 BUNDLE, INTEGRITY, INCOMPATIBLE, SELF_TEST = 20, 21, 22, 23
 BACKEND, MEMORY, INTERNAL = 30, 40, 90
+CLOSED, STALLED, NOTHING_NEW = 15, 31, 1
 GRAY8, GRAY16, RGB, BGR, RGBA, BGRA, ARGB, NV12 = range(1, 9)
 MOST = 200
 """Pixels on the longer side of the largest frame of the tests."""
 
-LATE, EMPTY, NAN, OUT_OF_RANGE, SATURATED = 1, 4, 8, 16, 32
+LATE, STALE, EMPTY, NAN, OUT_OF_RANGE, SATURATED = 1, 2, 4, 8, 16, 32
 
 Log = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_char_p)
 
@@ -36,6 +40,10 @@ class ModelOptions(Sized):
         ("allow_unsigned", c.c_uint32), ("threads", c.c_uint32), ("log", Log),
         ("log_user", c.c_void_p), ("backend", c.c_char_p), ("engine_folder", c.c_char_p),
     ]  # fmt: skip
+
+
+class CachedModelOptions(ModelOptions):
+    _fields_ = (("pin_threads", c.c_uint32), ("cache_dir", c.c_char_p))
 
 
 class ModelInfo(Sized):
@@ -140,9 +148,8 @@ class Library:
     def open(self, path: Path, **options: Any) -> tuple[int, Any]:
         """Return status and model handle."""
         model = c.c_void_p()
-        status = self.model_open(
-            str(path).encode(), c.byref(ModelOptions(**options)), c.byref(model)
-        )
+        kind = CachedModelOptions if "cache_dir" in options else ModelOptions
+        status = self.model_open(str(path).encode(), c.byref(kind(**options)), c.byref(model))
         return status, model
 
     def session(self, model: Any, **options: Any) -> tuple[int, Any]:

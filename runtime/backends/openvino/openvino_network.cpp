@@ -121,7 +121,8 @@ std::string openvino_version() {
     return build.substr(0, build.find('-'));
 }
 
-std::unique_ptr<Network> open_openvino(Bytes topology, Bytes weights, int side, unsigned threads) {
+std::unique_ptr<Network> open_openvino(Bytes topology, Bytes weights, int side,
+                                       const Execution& execution) {
     ov::Core core = needing_openvino("start", [] { return ov::Core(); });
     const std::shared_ptr<ov::Model> model = read(core, topology, weights);
     check_signature(*model, side);
@@ -131,7 +132,15 @@ std::unique_ptr<Network> open_openvino(Bytes topology, Bytes weights, int side, 
         ov::hint::inference_precision(ov::element::f32),
         {"CPU_DENORMALS_OPTIMIZATION", true},
     };
-    if (threads != 0) options.emplace(ov::inference_num_threads(static_cast<int>(threads)));
+    if (execution.threads != 0) {
+        options.emplace(ov::inference_num_threads(static_cast<int>(execution.threads)));
+    }
+    if (execution.pinned) options.emplace(ov::hint::enable_cpu_pinning(true));
+    if (!execution.cache.empty()) {
+        options.emplace(ov::cache_dir(execution.cache));
+        // As fast to open as it can be, not as small: this is a device's own disk.
+        options.emplace(ov::cache_mode(ov::CacheMode::OPTIMIZE_SPEED));
+    }
     ov::CompiledModel compiled = needing_openvino("compile the network for this CPU", [&] {
         return core.compile_model(model, "CPU", options);
     });

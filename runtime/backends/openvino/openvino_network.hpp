@@ -13,10 +13,11 @@ namespace edge_bts {
 std::string openvino_version();
 
 /// Compiles an IR, for one frame at a time and in float32 outside INT8 layers. The bytes that are
-/// given are those that run. `threads` 0 leaves their number to the library.
+/// given are those that run.
 ///
 /// Throws Failure BUNDLE if it is no network from image (1, 1, side, side) to probability of the
 /// same shape, INCOMPATIBLE if the library cannot run it here.
-std::unique_ptr<Network> open_openvino(Bytes topology, Bytes weights, int side, unsigned threads);
+std::unique_ptr<Network> open_openvino(Bytes topology, Bytes weights, int side,
+                                       const Execution& execution);
 
 }  // namespace edge_bts

@@ -8,10 +8,19 @@
 //
 //   const ebts_result result = session.segment(frame, planes);
 //
+// and where the thread that has the frames must not wait
+//
+//   ebts::LiveSession live(model, limits);
+//   live.submit(frame);                                  // the scanner's thread
+//   if (const auto result = live.poll(planes)) ...       // the display's thread
+//
 // edge_bts.h is the manual: structs, units, threads, lifetimes and statuses are described there.
 // This header adds no symbol to the library and works with any version of it.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -71,33 +80,82 @@ class Model {
     ebts_model* model_ = nullptr;
 };
 
-/// One stream of frames. Moves, does not copy; may outlive its model.
-class Session {
+namespace detail {
+
+/// What both kinds of sessions have. Moves, does not copy; may outlive its model.
+class SessionHandle {
   public:
-    Session(const Model& model, const ebts_session_options& options) {
+    void self_test() { check(ebts_self_test(session_)); }
+
+    ebts_counts counts() const {
+        auto counts = sized<ebts_counts>();
+        check(ebts_session_counts(session_, &counts));
+        return counts;
+    }
+
+    ebts_session* get() const noexcept { return session_; }
+
+  protected:
+    SessionHandle(const Model& model, const ebts_session_options& options) {
         check(ebts_session_create(model.get(), &options, &session_));
     }
-    ~Session() { ebts_session_destroy(session_); }
-    Session(Session&& other) noexcept : session_(std::exchange(other.session_, nullptr)) {}
-    Session& operator=(Session&& other) noexcept {
+    ~SessionHandle() { ebts_session_destroy(session_); }
+    SessionHandle(SessionHandle&& other) noexcept
+        : session_(std::exchange(other.session_, nullptr)) {}
+    SessionHandle& operator=(SessionHandle&& other) noexcept {
         std::swap(session_, other.session_);
         return *this;
     }
 
+  private:
+    ebts_session* session_ = nullptr;
+};
+
+}  // namespace detail
+
+/// One stream of frames, each of which is waited for.
+class Session : public detail::SessionHandle {
+  public:
+    Session(const Model& model, const ebts_session_options& options)
+        : SessionHandle(model, options) {}
+
     /// Its components live in the session, until the next frame: not for a temporary one.
     ebts_result segment(const ebts_frame& frame, const ebts_planes& planes) & {
         auto result = sized<ebts_result>();
-        check(ebts_segment(session_, &frame, &planes, &result));
+        check(ebts_segment(get(), &frame, &planes, &result));
         return result;
     }
     ebts_result segment(const ebts_frame&, const ebts_planes&) && = delete;
+};
 
-    void self_test() { check(ebts_self_test(session_)); }
+/// One stream of frames that nobody waits for. Sets `live` of the options itself.
+class LiveSession : public detail::SessionHandle {
+  public:
+    LiveSession(const Model& model, const ebts_session_options& options)
+        : SessionHandle(model, alive(options)) {}
 
-    ebts_session* get() const noexcept { return session_; }
+    /// Copies what it needs of the frame, and does not wait.
+    void submit(const ebts_frame& frame) { check(ebts_submit(get(), &frame)); }
+
+    /// The newest result, once; nothing where no frame was finished in `wait` since the last call.
+    /// A frame that failed and a stall are an Error. Its components live in the session, until poll
+    /// gives or throws something else: not for a temporary one.
+    std::optional<ebts_result> poll(const ebts_planes& planes,
+                                    std::chrono::microseconds wait = {}) & {
+        auto result = sized<ebts_result>();
+        const ebts_status status =
+            ebts_poll(get(), static_cast<std::uint32_t>(wait.count()), &planes, &result);
+        if (status == EBTS_NOTHING_NEW) return std::nullopt;
+        check(status);
+        return result;
+    }
+    std::optional<ebts_result> poll(const ebts_planes&, std::chrono::microseconds = {}) && = delete;
 
   private:
-    ebts_session* session_ = nullptr;
+    static ebts_session_options alive(ebts_session_options options) noexcept {
+        options.live = 1;
+        return options;
+    }
 };
 
 }  // namespace ebts
