@@ -8,14 +8,18 @@ STAMP  := $(VENV)/.installed
 CORE   := CMakeLists.txt $(wildcard cmake/*.cmake) $(shell find runtime -name '*.[ch]pp' -o -name '*.[ch]' -o -name '*.cu' -o -name CMakeLists.txt)
 CPP    := $(shell find runtime -name '*.[ch]pp' -o -name '*.[ch]' -o -name '*.cu')
 
-# make demo COUNT=... SEED=... for a longer or another run; make bench BUNDLE=... TRUST=... for
-# another bundle and the public key of its maker.
+# make demo COUNT=... SEED=... for a longer or another run; make bench STUDENTS=... TRUST=... for
+# other bundles and the public key of their maker, PEERS=... for ONNX of others beside them.
 DEMO   := runs/demo
 SEED   ?= 0
 COUNT  ?= 240
 BUNDLE ?= $(DEMO)/student.ebts
 KEY    := $(DEMO)/demo
-TRUST  ?= $(KEY).pub
+TRUST  ?= models/release.pub
+STUDENTS ?= models/busi-default.ebts models/busi-nano.ebts
+PEERS  ?=
+EVALS  ?= $(wildcard benchmarks/results/busi-*.eval-int8.json)
+RESULT ?= benchmarks/results/cpu
 TESTS  ?= tests
 FUZZ   ?= 60
 
@@ -97,9 +101,14 @@ format: $(STAMP) ## Put the style right
 	@$(BIN)/ruff format .
 	@$(BIN)/clang-format -i $(CPP)
 
-bench: $(STAMP) ## Measure a bundle: make bench BUNDLE=path
-	@test -d $(BUNDLE) || { echo "Expected a bundle at $(BUNDLE), but it is not there; run make demo or pass BUNDLE=path."; exit 2; }
-	@$(EBTS) bench $(BUNDLE) --trust $(TRUST)
+# Two runs on a machine that nobody else uses: back to back beside the teacher, and paced at 30
+# frames a second with and without a load beside. About 25 minutes on two cores.
+BENCH := $(EBTS) bench $(STUDENTS) $(PEERS) --trust $(TRUST) $(addprefix --eval ,$(EVALS)) --force
+bench: $(STAMP) ## Measure the released students: tables, pages and JSON in benchmarks/results
+	$(call say,Back to back$(comma) beside the teacher)
+	@$(BENCH) --teacher attention_unet:width=64 --streams 2 -o $(RESULT).bench.json --markdown $(RESULT).bench.md --html $(RESULT).bench.html
+	$(call say,At 30 frames a second$(comma) alone and beside a load)
+	@$(BENCH) --fps 30 --co-load 1 -o $(RESULT)-paced.bench.json --markdown $(RESULT)-paced.bench.md --html $(RESULT)-paced.bench.html
 
 sanitize: $(STAMP) ## C++ tests under sanitizers, then each fuzzer for FUZZ=60 seconds
 	$(call say,Sanitizers and fuzzers of the C library)

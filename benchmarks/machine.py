@@ -9,21 +9,33 @@ from pathlib import Path
 
 import psutil
 
+from edge_bts.benchmarks.device import Device
 from edge_bts.benchmarks.result import Machine
 
 __all__ = ["describe_machine", "load_average"]
 
-_PACKAGES = ("edge-bts", "numpy", "opencv-python-headless", "openvino", "onnxruntime", "torch")
+_PACKAGES = (
+    "edge-bts",
+    "numpy",
+    "opencv-python-headless",
+    "openvino",
+    "onnxruntime",
+    "torch",
+    "tensorrt",
+)
 _VARIABLES = ("OMP_NUM_THREADS", "GLIBC_TUNABLES", "LD_PRELOAD", "ONEDNN_MAX_CPU_ISA", "KMP_")
 
 
-def describe_machine(before: list[float], foreign_load: float, threads: int) -> Machine:
+def describe_machine(
+    before: list[float], foreign_load: float, threads: int, device: Device
+) -> Machine:
     """Describe this machine as it is at the end of a run.
 
     Args:
         before: The load averages at its start.
         foreign_load: The share of the machine that other processes used meanwhile.
         threads: What the workers were told.
+        device: Governor, power mode and the like.
     """
     environment = {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)}
     return Machine(
@@ -37,6 +49,7 @@ def describe_machine(before: list[float], foreign_load: float, threads: int) -> 
         load_average_before=before,
         load_average_after=load_average(),
         foreign_load=foreign_load,
+        device=device,
     )
 
 

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
     from edge_bts.models import ModelSpec
 
-__all__ = ["count_bundle", "export_onnx", "is_here", "parse_manifest", "parse_network"]
+__all__ = [
+    "count_bundle",
+    "count_onnx",
+    "export_onnx",
+    "is_here",
+    "parse_manifest",
+    "parse_network",
+]
 
 
 def is_here(package: str) -> bool:
@@ -32,6 +39,13 @@ def count_bundle(bundle: Bundle) -> Complexity | None:
     if name is None or not is_here("openvino"):
         return None
     return of_openvino(import_openvino().Core().read_model(read_model(bundle, name)))
+
+
+def count_onnx(path: Path) -> Complexity | None:
+    """Count an ONNX that was exported here; None without OpenVINO."""
+    if not is_here("openvino"):
+        return None
+    return of_openvino(import_openvino().Core().read_model(path))
 
 
 def parse_network(text: str) -> ModelSpec:

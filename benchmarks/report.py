@@ -1,54 +1,167 @@
-"""The table and the figure of a benchmark."""
+"""The table of a benchmark, on a terminal and in Markdown, and its figure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_bts.benchmarks.result import BenchResult, Ratio, Row, TrainingResult
+from edge_bts.benchmarks.result import BenchResult, Deadline, Ratio, Row, TrainingResult
 from edge_bts.errors import EnvironmentMismatchError
 from edge_bts.files import atomic_path
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["plot_result", "print_result", "print_training"]
+__all__ = [
+    "cells",
+    "conditions",
+    "markdown",
+    "names",
+    "notes",
+    "plot_result",
+    "print_result",
+    "print_training",
+]
 
-_COLOURS = {"teacher": "#8a8f98", "student": "#1f77b4"}
+_COLOURS = {"teacher": "#8a8f98", "student": "#1f77b4", "peer": "#6a994e"}
 _DEPLOYED = "#d1495b"
+_COLUMNS = 11
+"""Of a table on a terminal, beside the name of the row."""
 
 
 def print_result(result: BenchResult, console: Console) -> None:
     """Print a result: one line a row, then what was skipped, what it ran on, and the verdict."""
     from rich.table import Table
 
-    table = Table(
-        title=f"{result.bundle} on {result.machine.cpu}, {_threads(result)}", title_style=""
+    console.print(
+        f"{names(result)} on {result.machine.cpu}, {conditions(result)}",
+        markup=False,
+        highlight=False,
     )
-    table.add_column("row", no_wrap=True)
-    for name in (
-        *("params\nM", "GMACs", "file\nMB", "peak RSS\nMB"),
-        *("engine ms\np50", "\np90", "\np99", "frame ms\np50", "\np99", "FPS"),
-        *("engine\nx slower", "frame\nx slower"),
-    ):
-        table.add_column(name, justify="right")
-    for row in result.rows:
-        style = "bold" if row.label == result.reference else ""
-        table.add_row(*_cells(row, result.reference), style=style)
-    console.print(table)
+    heads, rows = cells(result)
+    for first in range(1, len(heads), _COLUMNS):  # as many at once as a terminal has room for
+        table = Table()
+        chosen = [0, *range(first, min(first + _COLUMNS, len(heads)))]
+        for column in chosen:
+            table.add_column(
+                heads[column], justify="right" if column else "left", no_wrap=not column
+            )
+        for row, texts in zip(result.rows, rows, strict=True):
+            style = "bold" if row.label == result.reference else ""
+            table.add_row(*(texts[column] for column in chosen), style=style)
+        console.print(table)
     console.print(
         "engine: the network alone; frame: uint8 frame in, mask and measures out "
         f"({result.frames}).\nx slower: than {result.reference}, median over "
-        f"{max(len(r.rounds_engine_p50_ms) for r in result.rows)} interleaved rounds.",
+        f"{max(len(r.rounds_engine_p50_ms) for r in result.rows)} interleaved rounds."
+        + ("\n% of floor: of the machine's measured peak." if result.peaks.gmacs else ""),
         highlight=False,
     )
     if any(not row.trained for row in result.rows):
         console.print("*: untrained weights, on which the speed does not depend.")
-    if result.bundle_doubt:
-        console.print(f"note: {result.bundle_doubt}.", markup=False, highlight=False)
+    for text in notes(result):
+        console.print(text, markup=False, highlight=False)
     _skipped(result, console)
     _verdict(result, console)
+
+
+def markdown(result: BenchResult) -> str:
+    """Return the table, its conditions and its verdict in Markdown."""
+    heads, rows = cells(result)
+    lines = [f"| {' | '.join(heads)} |".replace("\n", " ")]
+    lines.append("|---" + "|--:" * (len(heads) - 1) + "|")
+    for row, texts in zip(result.rows, rows, strict=True):
+        deployed = row.label == result.reference
+        marked = [f"**{texts[0]}**" if deployed else texts[0], *texts[1:]]
+        lines.append(f"| {' | '.join(text.replace('|', '/') for text in marked)} |")
+    versions = ", ".join(f"{name} {version}" for name, version in result.machine.versions.items())
+    facts = [
+        f"{result.verdict}, {result.date[:10]}, {result.machine.cpu}, {conditions(result)}; "
+        f"{result.frames}; {versions}.",
+        *(f"{reason}." for reason in result.reasons),
+        *(f"{text}." for text in notes(result)),
+    ]
+    if any(not row.trained for row in result.rows):
+        facts.append("\\*: untrained weights, on which the speed does not depend.")
+    if result.command:
+        facts.append(f"`{' '.join(result.command)}`")
+    return "\n".join([*lines, "", *(f"{fact}  " for fact in facts)]).rstrip() + "\n"
+
+
+def names(result: BenchResult) -> str:
+    """Return what was measured, in one phrase."""
+    return ", ".join(subject.name for subject in result.subjects)
+
+
+def conditions(result: BenchResult) -> str:
+    """Return the rhythm and the threads, in one phrase."""
+    settings = result.settings
+    parts = [_threads(result), "batch 1"]
+    parts.append(f"{settings.fps:g} frames/s" if settings.fps else "back to back")
+    if settings.limit_ms is not None:
+        parts.append(f"deadline {settings.limit_ms:.1f} ms")
+    if settings.idle_ms:
+        parts.append(f"a gap of {settings.idle_ms / 1e3:g} s every {settings.burst} frames")
+    return ", ".join(parts)
+
+
+def cells(result: BenchResult) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the rows of the table; columns that nothing fills are left out."""
+    columns: dict[str, list[str]] = {
+        "row": [_name(row) for row in result.rows],
+        "params\nM": [_cost(result, row, "parameters", 1e6) for row in result.rows],
+        "GMACs": [_cost(result, row, "macs", 1e9) for row in result.rows],
+        "file\nMB": [f"{row.file_bytes / 1e6:.1f}" for row in result.rows],
+        "peak RSS\nMB": [f"{row.peak_rss_bytes / 1e6:.0f}" for row in result.rows],
+        "engine ms\np50": [_ms(row.engine.p50) for row in result.rows],
+        "engine\np99": [_ms(row.engine.p99) for row in result.rows],
+        "frame ms\np50": [_ms(row.frame.p50) for row in result.rows],
+        "frame\np90": [_ms(row.frame.p90) for row in result.rows],
+        "frame\np99": [_ms(row.frame.p99) for row in result.rows],
+        "frame\nmax": [_ms(row.frame.max) for row in result.rows],
+        "FPS": [f"{row.fps:.1f}" for row in result.rows],
+        "engine\nx slower": [
+            "1" if row.label == result.reference else _plain(row.engine_ratio)
+            for row in result.rows
+        ],
+        "streams\nFPS": [f"{r.throughput.fps:.1f}" if r.throughput else "-" for r in result.rows],
+        "misses\n(burst)": [_misses(row.deadline) for row in result.rows],
+        "after gap\np50": [_ms(r.after_idle.p50) if r.after_idle else "-" for r in result.rows],
+        "beside load\nx slower": [
+            _plain(r.loaded.ratio if r.loaded else None) for r in result.rows
+        ],
+        "beside load\nmisses": [
+            _misses(r.loaded.deadline if r.loaded else None) for r in result.rows
+        ],
+        "mJ\na frame": [f"{1e3 * r.energy.joules:.1f}" if r.energy else "-" for r in result.rows],
+        "% of\nfloor": [f"{100 * r.floor.share:.0f}" if r.floor else "-" for r in result.rows],
+        "start\ns": [f"{row.cold_start_ms / 1e3:.2f}" for row in result.rows],
+        "Dice": [f"{row.dice.value:.3f}" if row.dice else "-" for row in result.rows],
+    }
+    filled = {head: texts for head, texts in columns.items() if set(texts) != {"-"}}
+    return list(filled), [list(row) for row in zip(*filled.values(), strict=True)]
+
+
+def notes(result: BenchResult) -> list[str]:
+    """Return what a reader should know of the conditions, a phrase each; unknown is said."""
+    device = result.machine.device
+    found = [f"note: {s.name}: {s.doubt}" for s in result.subjects if s.doubt]
+    rates = [f"{rate:.0f} GMAC/s {name}" for name, rate in result.peaks.gmacs.items()]
+    if result.peaks.gbytes is not None:
+        rates.append(f"{result.peaks.gbytes:.1f} GB/s memory")
+    found.append(f"peaks: {', '.join(rates) or 'unknown'}")
+    clocks = [s.cpu_mhz for s in result.states if s.cpu_mhz is not None]
+    heat = [s.temperature_c for s in result.states if s.temperature_c is not None]
+    locked = {True: "locked", False: "free", None: "unknown"}[device.clocks_locked]
+    found.append(
+        f"governor {device.governor or 'unknown'}, clocks {locked}, "
+        f"CPU {_span(clocks, 'MHz')}, temperature {_span(heat, 'C')}, "
+        f"power mode {device.power_mode or 'unknown'}, energy {device.power or 'unknown'}"
+    )
+    if result.overhead_us is not None:
+        found.append(f"the harness adds {result.overhead_us:.1f} us to a frame")
+    return found
 
 
 def print_training(result: TrainingResult, console: Console) -> None:
@@ -143,20 +256,22 @@ def plot_result(result: BenchResult, path: Path) -> None:
     pyplot.close(figure)
 
 
-def _cells(row: Row, reference: str | None) -> list[str]:
-    cost = row.complexity
-    return [
-        _name(row),
-        f"{cost.parameters / 1e6:.3f}" if cost else "-",
-        f"{cost.macs / 1e9:.3f}" if cost else "-",
-        f"{row.file_bytes / 1e6:.1f}",
-        f"{row.peak_rss_bytes / 1e6:.0f}",
-        *(_ms(value) for value in (row.engine.p50, row.engine.p90, row.engine.p99)),
-        *(_ms(value) for value in (row.frame.p50, row.frame.p99)),
-        f"{row.fps:.1f}",
-        "1" if row.label == reference else _plain(row.engine_ratio),
-        "1" if row.label == reference else _plain(row.frame_ratio),
-    ]
+def _cost(result: BenchResult, row: Row, quantity: str, unit: float) -> str:
+    cost = result.networks.get(row.network)
+    return "-" if cost is None else f"{getattr(cost, quantity) / unit:.3f}"
+
+
+def _misses(found: Deadline | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.misses}/{found.arrived} ({found.longest_burst})"
+
+
+def _span(values: Sequence[float], unit: str) -> str:
+    if not values:
+        return "unknown"
+    low, high = min(values), max(values)
+    return f"{low:.0f} {unit}" if low == high else f"{low:.0f} to {high:.0f} {unit}"
 
 
 def _skipped(result: BenchResult | TrainingResult, console: Console) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,25 +12,41 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_bts.benchmarks.complexity import Complexity
+from edge_bts.benchmarks.device import Device, State
+from edge_bts.benchmarks.layers import LayerTime
+from edge_bts.benchmarks.protocol import longest_burst, percentile_bound, rate_bound
+from edge_bts.benchmarks.roofline import Floor, Peaks
 from edge_bts.benchmarks.settings import BenchSettings
 from edge_bts.errors import InputError
-from edge_bts.files import write_json
+from edge_bts.files import write_text
 
 __all__ = [
     "BenchResult",
+    "Deadline",
+    "Dice",
+    "Energy",
     "Latency",
+    "Loaded",
     "Machine",
     "Part",
     "Ratio",
     "Row",
     "Skipped",
+    "Subject",
+    "Throughput",
     "TrainingResult",
     "TrainingRow",
+    "deadline",
     "latency",
     "load_result",
     "ratio",
+    "result_kind",
+    "result_schema",
     "write_result",
 ]
+
+
+_PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 
 
 class _Model(BaseModel):
@@ -39,6 +57,8 @@ class Latency(_Model):
     """Milliseconds a frame; nothing is clipped.
 
     A percentile is None where fewer than one frame would lie above it: p99 takes 100 frames.
+    ``at_most`` is what a percentile of all frames to come is at most, at 99 % confidence, by its
+    name (``p99``); it lacks those that the frames are too few for.
     """
 
     frames: int
@@ -49,6 +69,7 @@ class Latency(_Model):
     p99: float | None
     p999: float | None
     max: float
+    at_most: dict[str, float] = {}
 
 
 class Ratio(_Model):
@@ -63,17 +84,81 @@ class Ratio(_Model):
     rounds: int
 
 
+class Deadline(_Model):
+    """How the frames that arrived met their deadline, from arrival to mask.
+
+    A frame that was skipped because a newer one had arrived is a miss. ``rate_at_most`` bounds the
+    rate of misses of the frames to come at 95 % confidence; ``longest_burst`` is the longest run
+    of misses one after another, ``late_ms`` the most by which a mask came late.
+    """
+
+    deadline_ms: float
+    arrived: int
+    misses: int
+    skipped: int
+    rate_at_most: float
+    longest_burst: int
+    late_ms: float
+    age: Latency
+
+
+class Loaded(_Model):
+    """The same row beside processes that compute, in turns between the others.
+
+    ``ratio`` is to the row itself, by the medians of ``frame`` in each round.
+    """
+
+    processes: int
+    engine: Latency
+    frame: Latency
+    deadline: Deadline | None
+    ratio: Ratio
+
+
+class Throughput(_Model):
+    """Frames a second of several processes of one row together."""
+
+    streams: int
+    fps: float
+
+
+class Energy(_Model):
+    """Joules a frame, idle power of what is metered included; ``of`` says what that is."""
+
+    joules: float
+    of: str
+
+
+class Dice(_Model):
+    """How good the masks of a row's network are: mean over lesion images, 95 % interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    images: int
+    dataset: str
+    part: str
+
+
 class Row(_Model):
     """One network in one backend and precision, in its own process.
 
     ``engine`` is the network alone, inside a frame's way; ``frame`` is the whole way from the
-    uint8 frame to mask and measures. ``fps`` is frames in succession by mean ``frame`` time.
-    ``peak_rss_bytes`` is the most memory that the process ever held, interpreter and libraries
-    included; ``idle_rss_bytes`` is what it held before the network was loaded.
+    uint8 frame to mask and measures (of a peer: to its thresholded map). ``stages`` are the parts
+    of ``frame`` beside the engine. ``fps`` is frames in succession by mean ``frame`` time.
+    ``after_idle`` is ``frame`` of the first frame after each gap. ``peak_rss_bytes`` is the most
+    memory that the process ever held, interpreter and libraries included; ``idle_rss_bytes`` is
+    what it held before the network was loaded; ``peak_device_bytes`` what PyTorch held on a GPU.
+    ``cold_start_ms`` is from the start of the process to its first mask, ``load_ms`` and
+    ``first_ms`` the network's loading and first frame in it. ``times_us`` are the measured frames
+    in order, whole microseconds: every figure of this row can be computed from them. ``network``
+    is the key of its cost in :attr:`BenchResult.networks`. ``layers`` are OpenVINO's own counters,
+    from a run of their own; empty elsewhere.
     """
 
     label: str
-    role: Literal["teacher", "student"]
+    who: str
+    role: Literal["teacher", "student", "peer"]
     network: str
     trained: bool
     backend: str
@@ -81,23 +166,33 @@ class Row(_Model):
     precision: str
     threads: int
     imgsz: int
-    complexity: Complexity | None
-    flops: int | None
     file_bytes: int
     peak_rss_bytes: int
     idle_rss_bytes: int
+    peak_device_bytes: int | None
+    cold_start_ms: float
     load_ms: float
+    first_ms: float
     warmup_frames: int
     steady: bool
     engine: Latency
     frame: Latency
-    stages_p50_ms: dict[str, float]
+    stages: dict[str, Latency]
     fps: float
+    deadline: Deadline | None
+    after_idle: Latency | None
+    loaded: Loaded | None
+    throughput: Throughput | None
+    floor: Floor | None
+    energy: Energy | None
+    dice: Dice | None
     rounds_engine_p50_ms: list[float]
     rounds_frame_p50_ms: list[float]
     engine_ratio: Ratio | None
     frame_ratio: Ratio | None
+    times_us: dict[str, list[int]]
     details: dict[str, Any]
+    layers: list[LayerTime] = []
     reasons: list[str]
 
 
@@ -121,24 +216,43 @@ class Machine(_Model):
     load_average_before: list[float]
     load_average_after: list[float]
     foreign_load: float
+    device: Device = Device()
+
+
+class Subject(_Model):
+    """A bundle or an ONNX file that was measured.
+
+    ``sha256`` is of the bundle's manifest, or of the file; ``doubt`` says why nobody vouches for
+    the bundle, empty where a trusted key signed it.
+    """
+
+    name: str
+    sha256: str
+    doubt: str = ""
 
 
 class BenchResult(_Model):
     """A whole run. ``verdict`` is VALID, INVALID with reasons, or QUICK, which proves nothing.
 
-    ``bundle_doubt`` says why nobody vouches for the bundle; empty where a trusted key signed it.
+    ``states`` are the device's over the run, ``peaks`` what the machine can do at most,
+    ``overhead_us`` what the harness adds to a frame (None: not measured), ``networks`` the costs
+    by network, ``interrupted`` whether the user ended it before its time.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     kind: Literal["edge-bts.bench"] = "edge-bts.bench"
     edge_bts_version: str
     date: str
-    bundle: str
-    bundle_sha256: str
-    bundle_doubt: str = ""
+    command: list[str] = []
+    subjects: list[Subject]
     frames: str
     settings: BenchSettings
     machine: Machine
+    states: list[State] = []
+    peaks: Peaks = Peaks()
+    overhead_us: float | None = None
+    networks: dict[str, Complexity] = {}
+    interrupted: bool = False
     reference: str | None
     rows: list[Row]
     skipped: list[Skipped]
@@ -206,6 +320,7 @@ class TrainingResult(_Model):
     settings: BenchSettings
     machine: Machine
     device: str
+    interrupted: bool = False
     rows: list[TrainingRow]
     skipped: list[Skipped]
     verdict: Literal["VALID", "INVALID", "QUICK"]
@@ -226,6 +341,8 @@ def latency(samples_ms: Sequence[float]) -> Latency:
         enough = len(values) * (1 - share) >= 1 - 1e-9
         return float(np.quantile(values, share)) if enough else None
 
+    ordered = np.sort(values).tolist()
+    bounds = {name: percentile_bound(ordered, share) for name, share in _PERCENTILES.items()}
     return Latency(
         frames=len(values),
         mean=float(values.mean()),
@@ -235,12 +352,40 @@ def latency(samples_ms: Sequence[float]) -> Latency:
         p99=percentile(0.99),
         p999=percentile(0.999),
         max=float(values.max()),
+        at_most={name: bound for name, bound in bounds.items() if bound is not None},
+    )
+
+
+def deadline(age_ms: Sequence[float], skipped: Sequence[int], limit_ms: float) -> Deadline:
+    """Judge frames by a deadline.
+
+    Args:
+        age_ms: From arrival to mask, of each frame that was taken.
+        skipped: How many frames had been skipped before each.
+        limit_ms: The deadline.
+    """
+    missed: list[bool] = []
+    for age, before in zip(age_ms, skipped, strict=True):
+        missed += [True] * int(before) + [age > limit_ms]
+    return Deadline(
+        deadline_ms=limit_ms,
+        arrived=len(missed),
+        misses=sum(missed),
+        skipped=int(sum(skipped)),
+        rate_at_most=rate_bound(sum(missed), len(missed)),
+        longest_burst=longest_burst(missed),
+        late_ms=max(0.0, max(age_ms) - limit_ms),
+        age=latency(age_ms),
     )
 
 
 def ratio(rounds: Sequence[float], reference: Sequence[float]) -> Ratio:
-    """Divide two series of round medians, round by round."""
-    quotients = np.asarray(rounds, np.float64) / np.asarray(reference, np.float64)
+    """Divide two series of round medians, round by round.
+
+    Of a run that was interrupted one may have a round more, which is left out.
+    """
+    both = min(len(rounds), len(reference))
+    quotients = np.asarray(rounds[:both], np.float64) / np.asarray(reference[:both], np.float64)
     return Ratio(
         median=float(np.median(quotients)),
         low=float(quotients.min()),
@@ -250,8 +395,30 @@ def ratio(rounds: Sequence[float], reference: Sequence[float]) -> Ratio:
 
 
 def write_result(path: str | Path, result: BenchResult | TrainingResult) -> None:
-    """Write the result as JSON, atomically."""
-    write_json(path, result.model_dump(mode="json"))
+    """Write the result as JSON, atomically; lists of whole numbers stand in one line each."""
+    content = json.dumps(result.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False)
+    short = re.sub(r"\[\s+(\d+(?:,\s+\d+)*)\s+\]", _one_line, content)
+    write_text(path, short + "\n")
+
+
+def _one_line(found: re.Match[str]) -> str:
+    return f"[{' '.join(found[1].split())}]"
+
+
+def result_schema() -> dict[str, Any]:
+    """Return the JSON schema of a result, as published in ``benchmarks/result.schema.json``."""
+    schema = BenchResult.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+def result_kind(path: str | Path) -> str | None:
+    """Return the ``kind`` that a JSON file states; None: it is no such file."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return None
+    kind = content.get("kind") if isinstance(content, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def load_result(path: str | Path) -> BenchResult:
@@ -271,6 +438,6 @@ def load_result(path: str | Path) -> BenchResult:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"])) or "the file"
         raise InputError(
-            f"Expected {path} to be a benchmark result of schema 1, but {where}: {fault['msg']}; "
+            f"Expected {path} to be a benchmark result of schema 2, but {where}: {fault['msg']}; "
             "make it again with `edge-bts bench`."
         ) from None

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge_bts.benchmarks.complexity import Complexity, of_module
+from edge_bts.benchmarks.foreign import count_foreign, is_quantized, read_foreign
 from edge_bts.benchmarks.networks import (
     count_bundle,
+    count_onnx,
     export_onnx,
     is_here,
     parse_manifest,
@@ -33,14 +35,20 @@ if TYPE_CHECKING:
 
 __all__ = ["PlannedRow", "Rows", "plan_rows"]
 
-Role = Literal["teacher", "student"]
-_BUNDLE_BACKENDS: tuple[BackendName, ...] = ("onnxruntime", "openvino")
+Role = Literal["teacher", "student", "peer"]
+_ONNX_BACKENDS: tuple[BackendName, ...] = ("onnxruntime", "openvino")
+_BUNDLE_BACKENDS: tuple[BackendName, ...] = (*_ONNX_BACKENDS, "tensorrt")
 
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A row before it is measured; the files of ``source`` exist by now."""
+    """A row before it is measured; the files of ``source`` exist by now.
 
+    ``who`` is the network's part in the run (``teacher 2``, ``student``), ``label`` adds what
+    runs it.
+    """
+
+    who: str
     label: str
     role: Role
     network: str
@@ -77,12 +85,13 @@ class Rows:
         """
         manifest = bundle.manifest
         spec = parse_manifest(manifest.provenance.model)
-        complexity = self._add_torch(who, role, bundle, checkpoint, spec)
-        if complexity is None:
-            complexity = count_bundle(bundle)
+        counted = count_bundle(bundle)
+        complexity = self._add_torch(who, role, bundle, checkpoint, spec, counted) or counted
         network = manifest.provenance.model or manifest.name
         for precision in dict.fromkeys(("fp32", manifest.precision)):
             for backend in _BUNDLE_BACKENDS:
+                if backend == "tensorrt" and not is_here("tensorrt"):
+                    continue  # no device for it, rather than a package that is missing
                 label = f"{who}, {backend} {precision}"
                 try:
                     name = file_for(bundle, backend, precision)
@@ -93,8 +102,26 @@ class Rows:
                     backend, precision, bundle=str(bundle.path), trust=self._trust
                 )
                 size = _size(bundle, name)
-                self._add(label, role, network, True, source, complexity, size)
+                self._add(who, label, role, network, True, source, complexity, size)
         self._add_native(who, role, network, bundle, complexity)
+
+    def add_foreign(self, who: str, path: Path, imgsz: int) -> None:
+        """Add the rows of an ONNX file of somebody else.
+
+        Raises:
+            InputError: It cannot be read, is no ONNX, or reaches beyond its own bytes.
+        """
+        content = read_foreign(path)
+        quantized = is_quantized(content)
+        precision = "int8" if quantized else "fp32"
+        complexity = None if quantized else count_foreign(path, imgsz)
+        for backend in _ONNX_BACKENDS:
+            label = f"{who}, {backend} {precision}"
+            if quantized and backend == "openvino":
+                self._skip(label, "OpenVINO's CPU plugin computes ONNX with Q/DQ wrongly")
+                continue
+            source = self._source(backend, precision, foreign=str(path), imgsz=imgsz)
+            self._add(who, label, "peer", path.name, True, source, complexity, len(content))
 
     def add_checkpoint(self, who: str, role: Role, path: Path) -> None:
         """Add the rows of a checkpoint: torch, and its float ONNX in the other two."""
@@ -131,9 +158,8 @@ class Rows:
             self._skip(label, str(error))
             return
         source = self._source("native", precision, bundle=str(bundle.path), trust=self._trust)
-        self.planned.append(
-            PlannedRow(label, role, network, True, source, complexity, _size(bundle, name))
-        )
+        size = _size(bundle, name)
+        self.planned.append(PlannedRow(who, label, role, network, True, source, complexity, size))
 
     def _add_torch(
         self,
@@ -142,6 +168,7 @@ class Rows:
         bundle: Bundle,
         path: Path | None,
         spec: ModelSpec | None,
+        counted: Complexity | None,
     ) -> Complexity | None:
         label = f"{who}, torch fp32"
         if not is_here("torch"):
@@ -158,18 +185,35 @@ class Rows:
         else:
             self._skip(label, "no checkpoint was given and the manifest names no known network")
             return None
-        complexity = of_module(module, checkpoint.imgsz)
+        complexity = _with_activations(of_module(module, checkpoint.imgsz), counted)
         file = path or file
-        self._add(
-            label,
-            role,
-            str(checkpoint.model),
-            path is not None,
-            self._source("torch", "fp32", checkpoint=str(file)),
-            complexity,
-            file.stat().st_size,
-        )
+        trained = path is not None
+        self._add_torch_rows(who, role, str(checkpoint.model), file, complexity, trained=trained)
         return complexity
+
+    def _add_torch_rows(
+        self,
+        who: str,
+        role: Role,
+        network: str,
+        path: Path,
+        complexity: Complexity,
+        *,
+        trained: bool,
+    ) -> None:
+        """Add the rows of a checkpoint in PyTorch: eager, and compiled or on a GPU if wanted."""
+        import torch
+
+        ways: dict[str, dict[str, Any]] = {"torch": {}}
+        if self._settings.compiled:
+            ways["torch.compile"] = {"compiled": True}
+        if torch.cuda.is_available():
+            ways["torch cuda"] = {"device": "cuda"}
+        for name, how in ways.items():
+            source = self._source("torch", "fp32", checkpoint=str(path), **how)
+            size = path.stat().st_size
+            label = f"{who}, {name} fp32"
+            self._add(who, label, role, network, trained, source, complexity, size)
 
     def _compare_with_manifest(self, path: Path, bundle: Bundle) -> None:
         from edge_bts.files import sha256_file
@@ -194,18 +238,16 @@ class Rows:
             self._skip(who, f"the same network as {self._networks[key]}, hence as fast")
             return
         self._networks[key] = who
-        complexity = of_module(module, checkpoint.imgsz)
-        source = self._source("torch", "fp32", checkpoint=str(path))
-        size = path.stat().st_size
-        self._add(f"{who}, torch fp32", role, network, trained, source, complexity, size)
         onnx = self._folder / f"{len(self.planned)}.onnx"
         export_onnx(module, checkpoint.imgsz, onnx)
+        complexity = _with_activations(of_module(module, checkpoint.imgsz), count_onnx(onnx))
+        self._add_torch_rows(who, role, network, path, complexity, trained=trained)
         names = ("imgsz", "mean", "std", "threshold", "presence_threshold")
         geometry = {name: getattr(checkpoint, name) for name in names}
-        for backend in _BUNDLE_BACKENDS:
+        for backend in _ONNX_BACKENDS:
             source = self._source(backend, "fp32", file=str(onnx), **geometry)
             label = f"{who}, {backend} fp32"
-            self._add(label, role, network, trained, source, complexity, onnx.stat().st_size)
+            self._add(who, label, role, network, trained, source, complexity, onnx.stat().st_size)
         self._skip(f"{who}, int8", f"export it with --int8 and give the {SUFFIX} instead")
 
     def _untrained(
@@ -232,6 +274,7 @@ class Rows:
 
     def _add(
         self,
+        who: str,
         label: str,
         role: Role,
         network: str,
@@ -243,7 +286,7 @@ class Rows:
         if not is_here(source.backend):
             self._skip(label, f"{source.backend} is not installed")
             return
-        row = PlannedRow(label, role, network, trained, source, complexity, file_bytes)
+        row = PlannedRow(who, label, role, network, trained, source, complexity, file_bytes)
         self.planned.append(row)
 
     def _skip(self, label: str, reason: str) -> None:
@@ -251,20 +294,22 @@ class Rows:
 
 
 def plan_rows(
-    bundle: Bundle,
+    bundles: Sequence[Bundle],
+    peers: Sequence[Path],
     teachers: Sequence[str],
     student: Path | None,
     folder: Path,
     settings: BenchSettings,
     trust: Trust,
 ) -> Rows:
-    """Make the files of all rows: the teachers' first, the student's last.
+    """Make the files of all rows: the teachers' first, then peers, the students' last.
 
     Args:
-        bundle: The student.
+        bundles: The students.
+        peers: ONNX files of somebody else.
         teachers: Each a checkpoint, a bundle, or ``name:key=value,...`` for untrained weights.
-        student: The checkpoint that the bundle was made from; None measures untrained weights in
-            the torch row.
+        student: The checkpoint that the first bundle was made from; None measures untrained
+            weights in the torch row.
         folder: Where to make them.
         settings: Threads and seed.
         trust: Whose bundles are opened.
@@ -274,6 +319,7 @@ def plan_rows(
         IntegrityError: A bundle that ``trust`` does not cover, or a damaged one.
     """
     rows = Rows(folder, settings, trust)
+    imgsz = bundles[0].manifest.geometry.imgsz if bundles else 256
     for number, teacher in enumerate(teachers, 1):
         who = "teacher" if len(teachers) == 1 else f"teacher {number}"
         path = Path(teacher)
@@ -282,9 +328,27 @@ def plan_rows(
         elif path.is_file() or not re.match(r"\w+(:|$)", teacher) or path.suffix:
             rows.add_checkpoint(who, "teacher", path)
         else:
-            rows.add_untrained(who, "teacher", teacher, bundle.manifest.geometry.imgsz)
-    rows.add_bundle("student", "student", bundle, student)
+            rows.add_untrained(who, "teacher", teacher, imgsz)
+    for who, path in zip(_names([path.stem for path in peers]), peers, strict=True):
+        rows.add_foreign(who, path, imgsz)
+    names = _names([bundle.path.stem for bundle in bundles]) if len(bundles) > 1 else ["student"]
+    for number, (who, bundle) in enumerate(zip(names, bundles, strict=False)):
+        rows.add_bundle(who, "student", bundle, None if number else student)
     return rows
+
+
+def _names(stems: Sequence[str]) -> list[str]:
+    """Return one name each: the stem, with its place where it stands for several."""
+    return [
+        stem if stems.count(stem) == 1 else f"{stem} {index}" for index, stem in enumerate(stems, 1)
+    ]
+
+
+def _with_activations(cost: Complexity, graph: Complexity | None) -> Complexity:
+    """Return what the module costs, with what only its graph tells."""
+    if graph is None:
+        return cost
+    return cost.model_copy(update={"activation_bytes": graph.activation_bytes})
 
 
 def _size(bundle: Bundle, name: str) -> int:

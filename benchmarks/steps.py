@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -335,6 +336,7 @@ def _replace(
 
 def main() -> None:
     """Take a case and train it as the requests after it ask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends us in order
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 

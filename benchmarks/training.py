@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import tempfile
 from collections.abc import Callable
@@ -10,9 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from edge_bts import __version__
+from edge_bts.benchmarks.device import Sampler, describe_device
 from edge_bts.benchmarks.interleave import Measured, measure
 from edge_bts.benchmarks.machine import describe_machine, load_average
-from edge_bts.benchmarks.protocol import row_reasons, run_reasons
+from edge_bts.benchmarks.protocol import (
+    device_reasons,
+    interrupted_reasons,
+    row_reasons,
+    run_reasons,
+)
 from edge_bts.benchmarks.result import (
     Part,
     Skipped,
@@ -65,7 +72,12 @@ def bench_training(
         np.savez(path, **{k: value.numpy() for k, value in vars(images).items()})
         cases = _cases(Case(train=train, distill=distill, data=str(path)), compare)
         opens = {label: {"case": case.model_dump(mode="json")} for label, case in cases.items()}
-        measured, failed, foreign = measure(STEPS, opens, settings, progress)
+        sampler = Sampler()
+        with contextlib.closing(sampler):
+            outcome = measure(STEPS, opens, settings, progress, sampler)
+    measured, failed = outcome.measured, outcome.failed
+    if outcome.interrupted and not measured:
+        raise KeyboardInterrupt
     if not measured:
         raise MeasurementError(
             "Expected at least one row to be measured, but none could be: "
@@ -73,7 +85,12 @@ def bench_training(
         )
     first = next(iter(measured.values()))
     rows = [_row(label, cases[label], done, first, settings) for label, done in measured.items()]
-    reasons = run_reasons(rows, foreign, settings)
+    on_gpu = first.opened["device"] != "cpu"
+    reasons = [
+        *interrupted_reasons(outcome.interrupted),
+        *run_reasons(rows, outcome.foreign, settings),
+        *device_reasons(sampler.states, settings, measured if on_gpu else ()),
+    ]
     return TrainingResult(
         edge_bts_version=__version__,
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -85,8 +102,9 @@ def bench_training(
         },
         data=described,
         settings=settings,
-        machine=describe_machine(before, foreign, settings.threads),
+        machine=describe_machine(before, outcome.foreign, settings.threads, describe_device()),
         device=first.opened["device"],
+        interrupted=outcome.interrupted is not None,
         rows=rows,
         skipped=[Skipped(label=label, reason=reason) for label, reason in failed.items()],
         verdict="QUICK" if settings.quick else "INVALID" if reasons else "VALID",

@@ -5,7 +5,8 @@ output; whatever libraries print goes to standard error. Requests, in order of u
 
 * ``{"op": "open", "source": {...}, "frames": PATH.npy}``: load; see :class:`Source`.
 * ``{"op": "warm", "seconds": s}``: run until steady.
-* ``{"op": "run", "frames": n, "lead": k}``: k untimed frames, then n timed ones.
+* ``{"op": "run", "frames": n, "lead": k}``: k untimed frames, then n timed ones; with
+  ``"period_ms"`` they arrive on a clock, with ``"idle_ms"`` after a gap every ``"burst"`` frames.
 * ``{"op": "close"}``: say the peak of memory and end.
 
 An answer is ``{"ok": {...}}``, or ``{"error": sentence}`` for what the user can mend.
@@ -14,7 +15,9 @@ An answer is ``{"ok": {...}}``, or ``{"error": sentence}`` for what the user can
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -33,9 +36,11 @@ __all__ = ["Source", "peak_rss", "steady"]
 
 
 class Source(BaseModel):
-    """What a worker opens: a bundle, a checkpoint, or a file with its geometry (just one).
+    """What a worker opens: a bundle, a checkpoint, a file with its geometry, or a foreign file.
 
-    ``trust`` says whose bundles; the worker checks the bundle again by itself.
+    Just one is set; the backend ``null`` opens nothing and answers at once, for what the harness
+    itself costs. ``trust`` says whose bundles; the worker checks the bundle again by itself.
+    ``compiled`` and ``device`` are of PyTorch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +52,9 @@ class Source(BaseModel):
     trust: Trust = Trust()
     checkpoint: str | None = None
     file: str | None = None
+    foreign: str | None = None
+    compiled: bool = False
+    device: str = "cpu"
     imgsz: int = 256
     mean: float = 0.0
     std: float = 1.0
@@ -54,7 +62,15 @@ class Source(BaseModel):
     presence_threshold: float = 0.0
 
     def open(self) -> FramePath:
-        """Load the network; one of the three is set."""
+        """Load the network."""
+        if self.backend == "null":
+            return _Null()
+        if self.foreign is not None:
+            from edge_bts.benchmarks.foreign import Foreign, read_foreign
+
+            path = Path(self.foreign)
+            content = read_foreign(path)
+            return Foreign(content, path.name, self.backend, self.threads, self.imgsz)
         from edge_bts import runtime
 
         kind: Any = self.backend
@@ -66,11 +82,11 @@ class Source(BaseModel):
                 trust=self.trust,
                 backend=kind,
                 precision=self.precision,
-                threads=self.threads,
+                threads=None if kind == "tensorrt" else self.threads,
                 self_test=False,  # its time is no part of loading
             )
         if self.checkpoint is not None:
-            return runtime.open_checkpoint(self.checkpoint, threads=self.threads)
+            return self._open_checkpoint(self.checkpoint)
         backend = runtime.open_backend(
             kind, Path(str(self.file)), precision=self.precision, threads=self.threads
         )
@@ -84,6 +100,39 @@ class Source(BaseModel):
             name=Path(str(self.file)).name,
         )
 
+    def _open_checkpoint(self, path: str) -> Any:
+        from edge_bts import runtime
+
+        if not self.compiled:
+            return runtime.open_checkpoint(path, device=self.device, threads=self.threads)
+        import torch
+
+        from edge_bts.models import load_checkpoint
+        from edge_bts.runtime._torch import TorchBackend
+
+        module, checkpoint = load_checkpoint(path)
+        compiled: Any = torch.compile(module)
+        return runtime.Segmenter(
+            TorchBackend(compiled, threads=self.threads, device=self.device),
+            imgsz=checkpoint.imgsz,
+            mean=checkpoint.mean,
+            std=checkpoint.std,
+            threshold=checkpoint.threshold,
+            presence_threshold=checkpoint.presence_threshold,
+        )
+
+
+class _Null:
+    """A network of no time, and its own answer."""
+
+    times_ms = dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
+
+    def segment(self, _frame: object) -> _Null:
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        return {"backend_version": "none", "imgsz": 0, "details": {}}
+
 
 class _Worker:
     def __init__(self) -> None:
@@ -91,7 +140,7 @@ class _Worker:
         self.frames: Any
         self.next = 0
 
-    def open(self, source: dict[str, Any], frames: str) -> dict[str, Any]:
+    def open(self, source: dict[str, Any], frames: str | None) -> dict[str, Any]:
         import cv2
         import numpy as np
 
@@ -104,14 +153,15 @@ class _Worker:
 
             torch.set_flush_denormal(True)  # as the other two backends are told to
         idle = peak_rss()
-        self.frames = np.load(frames)
+        self.frames = [None] if frames is None else np.load(frames)
         started = time.perf_counter()
         self.segmenter = wanted.open()
         loaded = time.perf_counter() - started
-        self._frame()
+        first = sum(self._frame())
         facts = self.segmenter.describe()
         return {
             "load_ms": loaded * 1e3,
+            "first_ms": first,
             "idle_rss_bytes": idle,
             "version": facts["backend_version"],
             "details": facts["details"],
@@ -135,19 +185,51 @@ class _Worker:
             "steady": steady(samples),
         }
 
-    def run(self, frames: int, lead: int) -> dict[str, Any]:
+    def run(
+        self,
+        frames: int,
+        lead: int,
+        period_ms: float = 0.0,
+        idle_ms: float = 0.0,
+        burst: int = 0,
+    ) -> dict[str, Any]:
+        """Run frames back to back, or as they arrive.
+
+        A probe does not wait: who is late when a frame arrives takes the newest one that is there
+        by the time he is free, and those before it are skipped. ``age`` is from a frame's arrival
+        to its mask, waiting included; back to back a frame arrives when it is taken.
+        """
         cpu = time.process_time()
-        for _ in range(lead):
-            self._frame()
+        period = period_ms / 1e3
         samples = []
-        for _ in range(frames):
+        arrival = time.perf_counter()
+        for index in range(lead + frames):
+            skipped = 0
+            if idle_ms and index % burst == 0:
+                time.sleep(idle_ms / 1e3)
+                arrival = time.perf_counter()
+            elif period:
+                now = time.perf_counter()
+                skipped = max(0, math.floor((now - arrival) / period) - 1)
+                arrival += (skipped + 1) * period
+                if now < arrival:
+                    time.sleep(arrival - now)
             started = time.perf_counter()
+            if not period:
+                arrival = started
             stages = self._frame()
-            samples.append([*stages, (time.perf_counter() - started) * 1e3])
-        return {"samples_ms": samples, "cpu_s": time.process_time() - cpu}
+            ended = time.perf_counter()
+            if index >= lead:
+                spent, age = (ended - started) * 1e3, (ended - arrival) * 1e3
+                samples.append([*stages, spent, age, skipped])
+        return {
+            "samples_ms": samples,
+            "cpu_s": time.process_time() - cpu,
+            **_peaks(),
+        }
 
     def close(self) -> dict[str, Any]:
-        return {"peak_rss_bytes": peak_rss()}
+        return _peaks()
 
     def _frame(self) -> list[float]:
         frame = self.frames[self.next % len(self.frames)]
@@ -182,8 +264,16 @@ def peak_rss() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def _peaks() -> dict[str, Any]:
+    torch = sys.modules.get("torch")
+    on_device = torch is not None and torch.cuda.is_initialized()
+    device = torch.cuda.max_memory_allocated() if torch is not None and on_device else None
+    return {"peak_rss_bytes": peak_rss(), "peak_device_bytes": device}
+
+
 def main() -> None:
     """Answer requests until the input ends or ``close`` comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends us in order
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     worker = _Worker()
@@ -199,7 +289,7 @@ def main() -> None:
         try:
             answer: dict[str, Any] = {"ok": operations[operation](**request)}
         except EdgeBtsError as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error), "exit_code": error.exit_code}
         print(json.dumps(answer), file=answers, flush=True)
         if operation == "close":
             break

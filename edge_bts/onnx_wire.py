@@ -12,7 +12,7 @@ format: https://protobuf.dev/programming-guides/encoding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from edge_bts.errors import InputError, IntegrityError
@@ -86,24 +86,25 @@ _MODEL = _message(
 )
 
 
-def check_graph(content: bytes, name: str) -> None:
+def check_graph(content: bytes, name: str, operators: Collection[str] | None = OPERATORS) -> None:
     """Refuse an ONNX file that reaches beyond its own bytes and the standard operators above.
 
     Args:
         content: The bytes that will be given to the runtime.
         name: Of the file, for errors.
+        operators: What may occur; None: all of ONNX's own domain, for files that no device opens.
 
     Raises:
         IntegrityError: External data, functions, sub-graphs, another domain than ONNX's own:
             parts that the bytes which were checked do not hold.
-        InputError: An operator that is not in ``OPERATORS``, or bytes that are no ONNX model.
+        InputError: An operator that is not in ``operators``, or bytes that are no ONNX model.
     """
     pending = [(_MODEL, memoryview(content))]
     graphs = fields = 0
     while pending:
         message, part = pending.pop()
         graphs += message is _GRAPH
-        operators = 0
+        found = 0
         for number, wire, value in _fields(part, name):
             fields += 1
             if fields > MAX_FIELDS:
@@ -119,10 +120,11 @@ def check_graph(content: bytes, name: str) -> None:
             elif message.text[number] == "domain":
                 _check_domain(_text(value), name)
             else:
-                operators += 1
-                _check_operator(_text(value), name)
-        if message is _NODE and operators != 1:
-            raise _damaged(name, f"has a node with {operators} operators")
+                found += 1
+                if operators is not None and _text(value) not in operators:
+                    raise _unknown(name, _text(value))
+        if message is _NODE and found != 1:
+            raise _damaged(name, f"has a node with {found} operators")
     if graphs != 1:
         raise _damaged(name, f"holds {graphs} graphs")
 
@@ -135,14 +137,6 @@ def _text(value: memoryview) -> str:
 def _check_domain(domain: str, name: str) -> None:
     if domain:
         raise _outside(name, f"the operator domain {domain!r}")
-
-
-def _check_operator(operator: str, name: str) -> None:
-    if operator not in OPERATORS:
-        raise InputError(
-            f"Expected {name} to use operators that edge-bts knows, but it has {operator!r}; "
-            "build the network from others."
-        )
 
 
 def _fields(part: memoryview, name: str) -> Iterator[tuple[int, int, memoryview]]:
@@ -177,6 +171,13 @@ def _varint(part: memoryview, at: int, name: str) -> tuple[int, int]:
         if byte < 0x80 and value < 1 << 64:
             return value, at
     raise _damaged(name, "has a number of more than 64 bits")
+
+
+def _unknown(name: str, operator: str) -> InputError:
+    return InputError(
+        f"Expected {name} to use operators that edge-bts knows, but it has {operator!r}; "
+        "build the network from others."
+    )
 
 
 def _outside(name: str, what: str) -> IntegrityError:

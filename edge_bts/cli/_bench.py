@@ -31,8 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench_command(
-    bundle: Annotated[
-        Path | None, typer.Argument(help="Bundle (NAME.ebts) of the student.")
+    subject: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Bundles (NAME.ebts) of students, and any ONNX to set beside them."),
     ] = None,
     teacher: Annotated[
         list[str] | None,
@@ -41,8 +42,42 @@ def bench_command(
         ),
     ] = None,
     student: Annotated[
-        Path | None, typer.Option(help="Checkpoint of the student, for its row in torch.")
+        Path | None, typer.Option(help="Checkpoint of the first bundle, for its row in torch.")
     ] = None,
+    evaluation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--eval",
+            help="Report of `edge-bts eval`, for the Dice beside the speed: FILE, or "
+            "teacher=FILE; repeatable.",
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames a second that arrive, as from a probe; default back to back."),
+    ] = None,
+    deadline_ms: Annotated[
+        float | None,
+        typer.Option(help="From a frame's arrival to its mask; default the period of --fps."),
+    ] = None,
+    idle_ms: Annotated[
+        float | None,
+        typer.Option(help="Gap before each burst of 30 frames, as freeze and unfreeze make it."),
+    ] = None,
+    co_load: Annotated[
+        int | None,
+        typer.Option(help="Measure each row once more beside N processes that compute."),
+    ] = None,
+    streams: Annotated[
+        int | None, typer.Option(help="Throughput of N processes of a row at once.")
+    ] = None,
+    percentile: Annotated[
+        float | None,
+        typer.Option(help="Highest percentile that the frames must bound; default 99."),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Add rows of torch.compile; takes minutes.")
+    ] = False,
     threads: Annotated[
         int | None,
         typer.Option(help="Threads inside one inference; default 1 (--train: torch's choice)."),
@@ -59,6 +94,20 @@ def bench_command(
     ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON to write.")] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG, SVG or PDF to draw.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Page to write: one file, no script, no network.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Table to write, for a README.")] = None,
+    remote: Annotated[
+        str | None, typer.Option(help="Measure on another machine: user@host, by ssh.")
+    ] = None,
+    remote_wheel: Annotated[
+        Path | None, typer.Option(help="Wheel of edge-bts to use there; default what is installed.")
+    ] = None,
+    remote_python: Annotated[str, typer.Option(help="Interpreter there.")] = "python3",
+    ssh: Annotated[
+        str, typer.Option(help="Command of ssh, with options.")
+    ] = "ssh -o BatchMode=yes -o ConnectTimeout=15",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result on standard output.")
     ] = False,
@@ -87,33 +136,51 @@ def bench_command(
     trust: opt.Trust = None,
     allow_unsigned: opt.AllowUnsigned = False,
 ) -> int:
-    """Measure a bundle beside its teachers, or with --train the steps of a training.
+    """Measure students beside teachers and peers, or with --train the steps of a training.
 
     Rows are interleaved, each in a fresh process. With --train the options from --section to
-    --compare say what is measured; without it BUNDLE and the others do. Exit code 6 says that
-    the measurement is INVALID; the figures and the reasons are printed and written all the same.
-    A --quick run proves nothing and ends with 0.
+    --compare say what is measured; without it SUBJECT and the others do. Exit code 6 says that
+    the measurement is INVALID; the figures and the reasons are printed and written all the same,
+    also after Ctrl-C. A --quick run proves nothing and ends with 0.
     """
     _check_kind(
         train,
         {
-            **{"BUNDLE": bundle, "--teacher": teacher, "--student": student, "--plot": plot},
+            **{"SUBJECT": subject, "--teacher": teacher, "--student": student, "--plot": plot},
             **{"--trust": trust or None, "--allow-unsigned": allow_unsigned or None},
+            **{"--eval": evaluation, "--html": html, "--markdown": markdown, "--fps": fps},
+            **{"--deadline-ms": deadline_ms, "--idle-ms": idle_ms, "--co-load": co_load},
+            **{"--streams": streams, "--percentile": percentile, "--compiled": compiled or None},
+            "--remote": remote,
         },
         {
             **{"--section": section, "--data": data, "--split": split, "--batch": batch},
             **{"--device": device, "--precision": precision, "--compare": compare or None},
         },
     )
-    _check_outputs((output, plot), force)
+    outputs = {"--output": output, "--plot": plot, "--html": html, "--markdown": markdown}
+    _check_outputs(outputs, force)
     if train:
         _prepare_training()
     settings = _settings(
-        config, override, quick, training=train, threads=threads, seconds=seconds, frames=frames
+        config,
+        override,
+        quick,
+        training=train,
+        threads=threads,
+        seconds=seconds,
+        frames=frames,
+        fps=fps,
+        deadline_ms=deadline_ms,
+        idle_ms=idle_ms,
+        co_load=co_load,
+        streams=streams,
+        percentile=percentile,
+        compiled=compiled or None,
     )
     result: BenchResult | TrainingResult
     with _Status() as status:
-        if bundle is None:
+        if train:
             from edge_bts.benchmarks.training import bench_training
 
             result = bench_training(
@@ -124,41 +191,69 @@ def bench_command(
                 settings=settings,
                 progress=status.show,
             )
+        elif remote is not None:
+            from edge_bts.benchmarks.remote import Remote, bench_remote
+
+            status.show(f"measure on {remote}", 0.0)
+            result = bench_remote(
+                Remote(remote, ssh, remote_python, remote_wheel),
+                subject or (),
+                settings=settings,
+                trust=trust or (),
+                allow_unsigned=allow_unsigned,
+                teachers=teacher or (),
+                student=student,
+                evaluations=evaluation or (),
+            )
         else:
             from edge_bts.benchmarks.bench import bench
             from edge_bts.signing import find_trust
 
             result = bench(
-                bundle,
+                subject or (),
                 trust=find_trust(trust or (), allow_unsigned=allow_unsigned),
                 teachers=teacher or (),
                 student=student,
+                evaluations=evaluation or (),
                 settings=settings,
+                command=["edge-bts", *sys.argv[1:]],
                 progress=status.show,
             )
-    _show(result, output, plot, as_json)
+    _show(result, outputs, as_json)
+    if result.interrupted:
+        return 130
     return 6 if result.verdict == "INVALID" else 0
 
 
 def _show(
-    result: BenchResult | TrainingResult, output: Path | None, plot: Path | None, as_json: bool
+    result: BenchResult | TrainingResult, outputs: Mapping[str, Path | None], as_json: bool
 ) -> None:
+    """Print, then write: a disk that is full does not cost the figures."""
     from rich.console import Console
 
-    from edge_bts.benchmarks.report import plot_result, print_result, print_training
+    from edge_bts.benchmarks.report import markdown, plot_result, print_result, print_training
     from edge_bts.benchmarks.result import BenchResult, write_result
+    from edge_bts.files import write_text
 
-    if output is not None:
-        write_result(output, result)
     console = Console(width=None if sys.stdout.isatty() else 160)
     if as_json:
-        print(result.model_dump_json(indent=2))
+        print(result.model_dump_json(indent=2), flush=True)
     elif isinstance(result, BenchResult):
         print_result(result, console)
     else:
         print_training(result, console)
-    if plot is not None and isinstance(result, BenchResult):
+    if (output := outputs["--output"]) is not None:
+        write_result(output, result)
+    if not isinstance(result, BenchResult):
+        return
+    if (plot := outputs["--plot"]) is not None:
         plot_result(result, plot)
+    if (html := outputs["--html"]) is not None:
+        from edge_bts.benchmarks.page import render_page
+
+        write_text(html, render_page(result))
+    if (table := outputs["--markdown"]) is not None:
+        write_text(table, markdown(result))
 
 
 def _check_kind(
@@ -173,8 +268,8 @@ def _check_kind(
             f"Expected no {given[0]} {'with' if train else 'without'} --train, but got it; "
             "a bundle and a training are measured one at a time."
         )
-    if not train and of_bundle["BUNDLE"] is None:
-        raise InputError("Expected a BUNDLE to measure, or --train, but got neither.")
+    if not train and not of_bundle["SUBJECT"]:
+        raise InputError("Expected a bundle or an ONNX to measure, or --train, but got neither.")
 
 
 def _prepare_training() -> None:
@@ -227,26 +322,24 @@ def _settings(
     return settings(BenchSettings, recipe, "bench", **flags)
 
 
-def _check_outputs(paths: tuple[Path | None, ...], force: bool) -> None:
+def _check_outputs(outputs: Mapping[str, Path | None], force: bool) -> None:
     """Refuse before minutes are spent what could not be written at their end."""
     from edge_bts.errors import InputError
 
-    output, plot = paths
+    plot = outputs["--plot"]
     if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"Expected --plot FILE.png, .svg or .pdf, but got {plot.name!r}.")
     if plot is not None:
-        from importlib.util import find_spec
+        from edge_bts.cli._process import need_extra
 
-        from edge_bts.errors import EnvironmentMismatchError
-
-        if find_spec("matplotlib") is None:
-            raise EnvironmentMismatchError(
-                "Expected the package matplotlib for --plot, but it is not installed; "
-                "`pip install 'edge-bts[bench]'`."
-            )
-    if output is not None and output == plot:
-        raise InputError(f"Expected two files, but --output and --plot are both {output}.")
-    for path in filter(None, paths):
+        need_extra("bench", "matplotlib")
+    seen: dict[Path, str] = {}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        if path in seen:
+            raise InputError(f"Expected two files, but {seen[path]} and {name} are both {path}.")
+        seen[path] = name
         if path.is_dir():
             raise InputError(f"Expected a file to write at {path}, but it is a folder.")
         if path.exists() and not force:
@@ -268,6 +361,7 @@ class _Status:
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
+            disable=not sys.stderr.isatty(),  # a log needs no bar
             refresh_per_second=2,  # it runs beside what is timed
         )
         self._task = self._bar.add_task("bench", total=1.0)

@@ -1,4 +1,4 @@
-"""``edge-bts compare``: what changed between two bundles."""
+"""``edge-bts compare``: what changed between two bundles, or two benchmarks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from edge_bts.cli import _options as opt
 
 if TYPE_CHECKING:
+    from edge_bts.benchmarks.compare import BenchComparison
     from edge_bts.compare import Comparison
 
 _HEADS = {
@@ -29,11 +30,18 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(help="Bundle NAME.ebts.")],
-    after: Annotated[Path, typer.Argument(help="The other one.")],
+    before: Annotated[Path, typer.Argument(help="Bundle NAME.ebts, or JSON of `edge-bts bench`.")],
+    after: Annotated[Path, typer.Argument(help="The other one, of the same kind.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Report to write (JSON).")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Benchmarks: page to write.")] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Benchmarks: end with 5 if the second is worse.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="Benchmarks: share by which a median may grow.")
+    ] = 0.05,
     trust: opt.Trust = None,
     allow_unsigned: opt.AllowUnsigned = False,
     as_json: Annotated[
@@ -41,27 +49,98 @@ def compare(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
 ) -> None:
-    """Show what changed between two bundles: weights, data, thresholds, figures, gates.
+    """Show what changed between two bundles, or between two benchmarks.
 
-    Nothing is run, and only what differs is shown.
+    Bundles: weights, data, thresholds, figures, gates; nothing is run, and only what differs is
+    shown. Benchmarks: each row's time, memory and misses, with intervals; another protocol is
+    refused.
     """
-    from edge_bts.bundle import open_bundle_folder
+    from edge_bts.benchmarks.result import result_kind
     from edge_bts.cli._data import refuse_existing
-    from edge_bts.compare import compare_bundles
+    from edge_bts.compare import Comparison
+    from edge_bts.errors import InputError, LatencyGateError
     from edge_bts.files import write_json
-    from edge_bts.signing import find_trust
 
-    if output is not None:
-        refuse_existing(output, force)
-    believed = find_trust(trust or (), allow_unsigned=allow_unsigned)
-    comparison = compare_bundles(*(open_bundle_folder(path, believed) for path in (before, after)))
-    content = comparison.model_dump(mode="json")
-    if output is not None:
-        write_json(output, content)
+    for path in filter(None, (output, html)):
+        refuse_existing(path, force)
+    of_results = [result_kind(path) is not None for path in (before, after) if path.is_file()]
+    found: BenchComparison | Comparison
+    if len(of_results) == 2 and all(of_results):
+        found = _compare_results(before, after, tolerance, gate, html)
+    elif gate or html is not None:
+        raise InputError("Expected two results of `edge-bts bench` for --gate and --html.")
+    else:
+        found = _compare_bundles(before, after, trust, allow_unsigned)
+    content = found.model_dump(mode="json")
     if as_json:
         print(json.dumps(content, indent=2, sort_keys=True))
+    elif not isinstance(found, Comparison):
+        _print_results(found)
     else:
-        _print(comparison, output)
+        _print(found, output)
+    if output is not None:
+        write_json(output, content)
+    if gate and not isinstance(found, Comparison) and found.regressions:
+        raise LatencyGateError(
+            f"Expected nothing to be worse by more than {tolerance:.0%}, but got "
+            f"{'; '.join(found.regressions)}."
+        )
+
+
+def _compare_bundles(
+    before: Path, after: Path, trust: list[Path] | None, allow_unsigned: bool
+) -> Comparison:
+    from edge_bts.bundle import open_bundle_folder
+    from edge_bts.compare import compare_bundles
+    from edge_bts.signing import find_trust
+
+    believed = find_trust(trust or (), allow_unsigned=allow_unsigned)
+    return compare_bundles(*(open_bundle_folder(path, believed) for path in (before, after)))
+
+
+def _compare_results(
+    before: Path, after: Path, tolerance: float, gate: bool, html: Path | None
+) -> BenchComparison:
+    from edge_bts.benchmarks.compare import compare_results, render_comparison
+    from edge_bts.benchmarks.result import load_result
+    from edge_bts.files import write_text
+
+    found = compare_results(load_result(before), load_result(after), tolerance=tolerance, gate=gate)
+    if html is not None:
+        write_text(html, render_comparison(found))
+    return found
+
+
+def _print_results(found: BenchComparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 140
+    console.print(f"before  {found.before}\nafter   {found.after}", soft_wrap=True)
+    for text in found.unlike:
+        console.print(f"not the same: {text}")
+    table = Table()
+    table.add_column("row", no_wrap=True)
+    for head in ("engine ms", "after", "after / before", "frame ms", "after", "after / before"):
+        table.add_column(head, justify="right")
+    for row in found.rows:
+        table.add_row(
+            row.label,
+            *(f"{value:.2f}" for value in row.engine_ms),
+            f"{row.engine.value:.3f} [{row.engine.low:.3f}, {row.engine.high:.3f}]",
+            *(f"{value:.2f}" for value in row.frame_ms),
+            f"{row.frame.value:.3f} [{row.frame.low:.3f}, {row.frame.high:.3f}]",
+        )
+    console.print(table)
+    console.print("After / before: of the medians; 95 % bootstrap intervals over the rounds.")
+    for label in found.only_before:
+        console.print(f"only before: {label}")
+    for label in found.only_after:
+        console.print(f"only after: {label}")
+    for text in found.regressions:
+        console.print(f"worse: {text}")
 
 
 def _print(comparison: Comparison, output: Path | None) -> None:

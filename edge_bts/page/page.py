@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edge_bts.metrics import LESION_SIZES, Score, Summary
 from edge_bts.metrics.table import report_name
 from edge_bts.page.charts import agreement_chart, dice_chart, legend, presence_chart, size_chart
+from edge_bts.page.html import document, table
 from edge_bts.page.pictures import choose, draw
-from edge_bts.page.style import STYLE
 
 if TYPE_CHECKING:
     from edge_bts.data import Sample
@@ -60,14 +60,7 @@ def render_page(sections: Sequence[Section]) -> str:
     for number, section in enumerate(sections):
         body.append(_section(section, number))
     body.append(_definitions())
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{name}: evaluation</title><style>{STYLE}</style></head>\n"
-        f"<body><main>\n{chr(10).join(body)}\n</main></body></html>\n"
-    )
+    return document(f"{name}: evaluation", body)
 
 
 def _what_ran(model: dict[str, Any]) -> str:
@@ -91,7 +84,7 @@ def _comparison(reports: Sequence[Report]) -> str:
         )
         cells = [link, str(len(report.rows)), *map(_score, scores), _ratio(report)]
         rows.append(cells)
-    return f"<h2>All data sets</h2>{_table(heads, rows)}"
+    return f"<h2>All data sets</h2>{table(heads, rows)}"
 
 
 def _section(section: Section, number: int) -> str:
@@ -166,7 +159,7 @@ def _strata(report: Report) -> str:
 
     rows = [[cells(name, summary) for name, summary in group.items()] for group in groups]
     starts = {len(rows[0]), len(rows[0]) + len(rows[1])}
-    return _table(heads, [row for group in rows for row in group], starts)
+    return table(heads, [row for group in rows for row in group], starts)
 
 
 def _charts(report: Report) -> str:
@@ -254,21 +247,6 @@ def _definitions() -> str:
     }
     entries = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in terms.items())
     return f"<h2>How the figures are defined</h2><dl>{entries}</dl>"
-
-
-def _table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], starts: set[int] | None = None
-) -> str:
-    """Return a table of HTML cells, the first of each row its head; ``starts`` begin a group."""
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    lines = []
-    for number, (first, *cells) in enumerate(rows):
-        group = ' class="next"' if number in (starts or ()) else ""
-        lines.append(f"<tr{group}><th>{first}</th>{''.join(f'<td>{c}</td>' for c in cells)}</tr>")
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
 
 
 def _score(score: Score | None, digits: int = 3) -> str:

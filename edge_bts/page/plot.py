@@ -49,10 +49,10 @@ def log(values: Sequence[float], steps: Sequence[float] = (1, 2, 5), base: int =
 class Plot:
     """One plot; marks are drawn in the order of the calls, on top of the grid."""
 
-    def __init__(self, x: Axis, y: Axis, x_label: str, y_label: str) -> None:
-        self._x, self._y = x, y
+    def __init__(self, x: Axis, y: Axis, x_label: str, y_label: str, height: int = _HEIGHT) -> None:
+        self._x, self._y, self._height = x, y, height
         self._parts: list[str] = []
-        bottom = _HEIGHT - _BOTTOM
+        bottom = height - _BOTTOM
         for value, text in y.ticks:
             at = self._down(value)
             self._add(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" {_y(at, at)}/>')
@@ -62,7 +62,7 @@ class Plot:
             self._add(f'<line class="axis" {_x(at, at)} y1="{bottom}" y2="{bottom + 4}"/>')
             self._text(at, bottom + 16, text, "tick mid")
         self._add(f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" {_y(bottom, bottom)}/>')
-        self._text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_label, "label mid")
+        self._text((_LEFT + _WIDTH - _RIGHT) / 2, height - 6, x_label, "label mid")
         middle = (_TOP + bottom) / 2
         self._add(
             f'<text class="label mid" transform="translate(11 {middle:.1f}) rotate(-90)">'
@@ -91,6 +91,11 @@ class Plot:
                 "</circle>"
             )
 
+    def curve(self, points: Sequence[tuple[float, float]], style: str, tip: str) -> None:
+        """Draw a line through points."""
+        path = "L".join(f"{self._across(x):.1f} {self._down(y):.1f}" for x, y in points)
+        self._add(f'<path class="curve {style}" d="M{path}"><title>{escape(tip)}</title></path>')
+
     def level(self, y: float, style: str, text: str = "") -> None:
         """Draw a horizontal line with its text at the right end."""
         at = self._down(y)
@@ -102,7 +107,7 @@ class Plot:
         """Draw a vertical line with its text at the top."""
         at = self._across(x)
         self._add(
-            f'<line class="{style}" {_x(at, at)} y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>',
+            f'<line class="{style}" {_x(at, at)} y1="{_TOP}" y2="{self._height - _BOTTOM}"/>',
         )
         if text:
             left = at > (_LEFT + _WIDTH - _RIGHT) / 2
@@ -115,7 +120,7 @@ class Plot:
     def svg(self, name: str) -> str:
         """Return the plot; ``name`` is what a screen reader says."""
         return (
-            f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+            f'<svg class="plot" viewBox="0 0 {_WIDTH} {self._height}" role="img" '
             f'aria-label="{escape(name)}">{"".join(self._parts)}</svg>'
         )
 
@@ -123,7 +128,8 @@ class Plot:
         return _LEFT + self._x(value) * (_WIDTH - _LEFT - _RIGHT)
 
     def _down(self, value: float) -> float:
-        return _HEIGHT - _BOTTOM - self._y(value) * (_HEIGHT - _TOP - _BOTTOM)
+        inside = self._height - _TOP - _BOTTOM
+        return self._height - _BOTTOM - self._y(value) * inside
 
     def _text(self, x: float, y: float, text: str, style: str) -> None:
         self._add(f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>')

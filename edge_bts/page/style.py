@@ -31,6 +31,7 @@ a{color:var(--one)}
 .tile b{display:block;font-size:26px;line-height:1.25;font-weight:600}
 .tile span{display:block;font-size:13px;color:var(--soft)}
 .wide{overflow-x:auto}
+summary{cursor:pointer;margin:10px 0}
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums;width:100%}
 th,td{text-align:right;padding:5px 10px;border-bottom:1px solid var(--grid);white-space:nowrap;
  vertical-align:top}
@@ -41,6 +42,7 @@ table.facts{width:auto}table.facts td{text-align:left;white-space:normal;overflo
 table.facts th{text-align:left}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));
  gap:8px 28px}
+.charts.few{grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr))}
 .chart{margin:0}.chart h3{margin:18px 0 2px}.chart p{font-size:13px;color:var(--soft)}
 .plot{width:100%;display:block}
 .plot text{font:11px system-ui,sans-serif;fill:var(--soft)}
@@ -51,9 +53,13 @@ table.facts th{text-align:left}
 .line{stroke:var(--ink);stroke-width:1.4}.dash{stroke-dasharray:5 4}
 .one{fill:var(--one);background:var(--one)}.two{fill:var(--two);background:var(--two)}
 .three{fill:var(--three);background:var(--three)}
+.curve{fill:none!important;stroke-width:1.8;stroke-linejoin:round}
+.curve.one{stroke:var(--one)}.curve.two{stroke:var(--two)}.curve.three{stroke:var(--three)}
+.curve.d1{stroke-dasharray:7 3}.curve.d2{stroke-dasharray:2 3}
 .dot{stroke:var(--paper);stroke-width:.8;fill-opacity:.8}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px;color:var(--soft)}
 .key{display:inline-block;width:10px;height:10px;border-radius:50%;margin-right:6px}
+.key.stroke{width:24px;height:8px;border-radius:0;background:none;margin-right:6px}
 .key.diamond{border-radius:0;transform:rotate(45deg) scale(.85)}
 .key.truth,.key.found{width:22px;height:0;border-radius:0;border-top:3px solid #ffb000;
  vertical-align:middle}.key.truth{border-top:3px dashed #12b5c9}

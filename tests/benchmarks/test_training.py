@@ -242,10 +242,11 @@ def test_command_measures_the_section_of_a_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Expected a BUNDLE"),
-        (["nano.ebts", "--train"], "no BUNDLE with --train"),
+        ([], "Expected a bundle or an ONNX"),
+        (["nano.ebts", "--train"], "no SUBJECT with --train"),
         (["--train", "--teacher", "attention_unet:width=8"], "no --teacher with --train"),
         (["--train", "--plot", "plot.png"], "no --plot with --train"),
+        (["--train", "--fps", "30"], "no --fps with --train"),
         (["nano.ebts", "--batch", "8"], "no --batch without --train"),
         (["nano.ebts", "--compare"], "no --compare without --train"),
         (["--train", "--precision", "int8"], "loop.precision"),
