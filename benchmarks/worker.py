@@ -22,17 +22,27 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from edge_bts.errors import EdgeBtsError
 from edge_bts.signing import Trust
 
-if TYPE_CHECKING:
-    from edge_bts.runtime.segmenter import FramePath
-
 __all__ = ["Source", "peak_rss", "steady"]
+
+
+class _Timed(Protocol):
+    @property
+    def times_ms(self) -> dict[str, float]: ...
+
+
+class _Path(Protocol):
+    """What is measured: a segmenter, the C++ library's session, a foreign network."""
+
+    def segment(self, frame: Any, /) -> _Timed: ...
+
+    def describe(self) -> dict[str, Any]: ...
 
 
 class Source(BaseModel):
@@ -61,7 +71,7 @@ class Source(BaseModel):
     threshold: float = 0.5
     presence_threshold: float = 0.0
 
-    def open(self) -> FramePath:
+    def open(self) -> _Path:
         """Load the network."""
         if self.backend == "null":
             return _Null()
@@ -100,7 +110,7 @@ class Source(BaseModel):
             name=Path(str(self.file)).name,
         )
 
-    def _open_checkpoint(self, path: str) -> Any:
+    def _open_checkpoint(self, path: str) -> _Path:
         from edge_bts import runtime
 
         if not self.compiled:
@@ -136,7 +146,7 @@ class _Null:
 
 class _Worker:
     def __init__(self) -> None:
-        self.segmenter: FramePath
+        self.segmenter: _Path
         self.frames: Any
         self.next = 0
 
