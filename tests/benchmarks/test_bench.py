@@ -333,7 +333,7 @@ def test_the_cpp_library_is_a_row() -> None:
     pytest.importorskip("edge_bts._runtime", exc_type=ImportError)
     models = Path(__file__).parents[2] / "models"
     trust = find_trust([models / "release.pub"])
-    found = bench(models / "busi-nano.ebts", trust=trust, settings=BenchSettings(**SHORT))
+    found = bench([models / "busi-nano.ebts"], trust=trust, settings=BenchSettings(**SHORT))
     rows = {row.label: row for row in found.rows}
     row, same = rows["student, native int8"], rows["student, openvino int8"]
     assert row.backend == "native"

@@ -86,7 +86,7 @@ def test_half_floats_are_fed_as_such(tmp_path: Path) -> None:
     """A peer in FP16 gets FP16 and answers."""
     path = peer(tmp_path / "half.onnx", (1, 3, 32, 32), kind=10)
     found = Foreign(read_foreign(path), path.name, "onnxruntime", 1, 32)
-    assert found.describe() == {"input": [1, 3, 32, 32], "dtype": "float16"}
+    assert found.describe()["details"] == {"input": [1, 3, 32, 32], "dtype": "float16"}
     assert min(found.segment(np.zeros((40, 40), np.uint8)).times_ms.values()) >= 0
 
 
