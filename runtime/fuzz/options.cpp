@@ -60,6 +60,11 @@ void fuzz::options(const std::uint8_t* data, std::size_t size) {
         room.model.key_files = files.data();
         room.model.key_file_count %= 3;
     }
+    ebts_model_options& model_options = room.model;
+    for (const char** text :
+         {&model_options.backend, &model_options.cache_dir, &model_options.engine_folder}) {
+        if (*text != nullptr) *text = "/nowhere";
+    }
     room.model.log = nullptr;
     ebts_model* opened = nullptr;
     const ebts_status status = ebts_model_open("/nowhere", &room.model, &opened);

@@ -607,4 +607,6 @@ TEST_CASE("a program that was built with an older header is served as it was the
     CHECK(result.newer_frames == 0x5A5A5A5A5A5A5A5A);
     frame.struct_size -= 1;
     CHECK(ebts_segment(session.get(), &frame, nullptr, &result) == EBTS_ERROR_ARGUMENT);
+    frame.struct_size = offsetof(ebts_frame, sector) + sizeof frame.sector / 2;
+    CHECK(ebts_segment(session.get(), &frame, nullptr, &result) == EBTS_ERROR_ARGUMENT);
 }
