@@ -144,7 +144,7 @@ def _openvino(bundle: Bundle) -> Infer:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     compiled = core.compile_model(model, "CPU", how)
-    return lambda image: compiled(image)[0]  # type: ignore[no-any-return]
+    return lambda image: compiled(image)[0]
 
 
 def _onnxruntime(bundle: Bundle) -> Infer:
@@ -155,7 +155,7 @@ def _onnxruntime(bundle: Bundle) -> Infer:
     content = bundle.read(bundle.manifest.models["reference"])
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda image: session.run(None, {name: image})[0]  # type: ignore[no-any-return]
+    return lambda image: session.run(None, {name: image})[0]
 
 
 def _run(command: Sequence[str]) -> tuple[dict[str, Any], float]:
