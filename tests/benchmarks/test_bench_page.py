@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from html_tags import Tags
 
 from edge_bts.benchmarks.charts import tail_chart
 from edge_bts.benchmarks.compare import compare_results, render_comparison
@@ -41,7 +41,6 @@ from edge_bts.cli import main
 from edge_bts.errors import InputError, MeasurementError
 
 EVIL = "<script>alert('&')</script>"
-_VOID = {"meta", "br"}
 
 
 def row(label: str, median: float, *, seed: int = 0, **fields: Any) -> Row:
@@ -179,37 +178,6 @@ def rich_result() -> BenchResult:
         settings=BenchSettings(fps=30, idle_ms=1000, co_load=2, streams=2),
         skipped=[Skipped(label="teacher, int8", reason="export it")],
     )
-
-
-class Tags(HTMLParser):
-    """Collects elements and text, and insists that every element is closed in its place."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
-        self.found.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element that closes itself."""
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the innermost element, which must be this."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Collect text."""
-        self.text += f"{data} "
 
 
 def test_schema_is_the_published_one(repository: Path) -> None:

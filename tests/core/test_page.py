@@ -7,12 +7,12 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from html_tags import Tags
 
 from edge_bts.data import Sample
 from edge_bts.evaluate import Report, SegmenterLike, evaluate
@@ -21,38 +21,11 @@ from edge_bts.page import Section, render_page
 from edge_bts.page.charts import agreement_chart, dice_chart, presence_chart, size_chart
 from edge_bts.page.pictures import choose
 
-_VOID = {"meta", "br", "img", "link"}
 
+class PageTags(Tags):
+    """Of a page with pictures and an icon."""
 
-class Tags(HTMLParser):
-    """Collects elements and text, and insists that every element is closed in its place."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
-        self.found.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element that closes itself."""
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the innermost element, which must be this."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Collect text."""
-        self.text += f"{data} "
+    void = Tags.void | {"img", "link"}
 
 
 @pytest.fixture
@@ -69,7 +42,7 @@ def page(report: Report, samples: list[Sample], by_gray: SegmenterLike) -> str:
 
 def test_page_stands_alone(page: str) -> None:
     """Nothing is fetched: no script, no address but data; a policy forbids the rest."""
-    tags = Tags(page)
+    tags = PageTags(page)
     names = {tag for tag, _ in tags.found}
     assert not names & {"script", "link", "iframe", "object", "img"}
     addresses = [
@@ -87,7 +60,7 @@ def test_page_stands_alone(page: str) -> None:
 
 def test_page_says_what_it_must(page: str, report: Report) -> None:
     """Figures with intervals, what ran, both warnings and the definitions are on the page."""
-    text = " ".join(Tags(page).text.split())
+    text = " ".join(PageTags(page).text.split())
     assert report.lesions is not None
     score = report.lesions.scores["dice"]
     assert f"Dice {score.value:.3f} {score.low:.3f}–{score.high:.3f}" in text
@@ -152,7 +125,7 @@ def test_names_cannot_break_the_page(
     sample = Sample(evil, evil, "benign", written.image_path, written.mask_paths)
     report = evaluate(by_gray, [sample], dataset=evil, leaks=evil)
     report = report.model_copy(update={"model": {"name": evil, "backend": evil}})
-    tags = Tags(render_page([Section.of(report, [sample], by_gray)]))
+    tags = PageTags(render_page([Section.of(report, [sample], by_gray)]))
     assert "script" not in {tag for tag, _ in tags.found}
     assert tags.text.count(evil) >= 4
 
@@ -162,7 +135,7 @@ def test_any_set_has_a_page(by_gray: SegmenterLike, samples: list[Sample], part:
     """Lesions alone, normals alone, one missed lesion and one found give whole pages."""
     some = samples[part]
     one = Section.of(evaluate(by_gray, some), some, by_gray)
-    text = Tags(render_page([one, one])).text
+    text = PageTags(render_page([one, one])).text
     assert not re.search(r"\b(nan|inf|None)\b", text)
     assert "All data sets" in text
 
