@@ -34,6 +34,18 @@ def whole_run(
     return folder
 
 
+def stopping_after(epochs: int) -> type[loop_module.RunLog]:
+    """Return a log that interrupts the training at the end of an epoch, before its state."""
+
+    class Stopping(loop_module.RunLog):
+        def epoch(self, history: Sequence[dict[str, float]], best: int) -> None:
+            super().epoch(history, best)
+            if len(history) == epochs:
+                raise KeyboardInterrupt
+
+    return Stopping
+
+
 def test_a_run_leaves_its_record(whole_run: Path, teacher_settings: TrainSettings) -> None:
     """The folder holds checkpoint, settings, log, curves, TensorBoard events and a summary."""
     rows = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()]
@@ -107,14 +119,8 @@ def test_states_further_apart_cost_epochs_but_no_bits(
     rare = teacher_settings.model_copy(update={"loop": loop})
     folder = tmp_path / "run"
 
-    class Interrupting(loop_module.RunLog):
-        def epoch(self, history: Sequence[dict[str, float]], best: int) -> None:
-            super().epoch(history, best)
-            if len(history) == 3:
-                raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop_module, "RunLog", Interrupting)
+        patch.setattr(loop_module, "RunLog", stopping_after(3))
         with pytest.raises(KeyboardInterrupt):
             runs.train(inputs, "all", rare, folder)
     assert torch.load(folder / STATE_NAME, weights_only=True)["epoch"] == 1
@@ -203,14 +209,8 @@ def test_images_grow_to_full_size(
     assert [row["imgsz"] for row in rows] == [32, 32, 64, 64]
     assert load_checkpoint(whole)[1].epoch > 2
 
-    class Interrupting(loop_module.RunLog):
-        def epoch(self, history: Sequence[dict[str, float]], best: int) -> None:
-            super().epoch(history, best)
-            if len(history) == 2:
-                raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop_module, "RunLog", Interrupting)
+        patch.setattr(loop_module, "RunLog", stopping_after(2))
         with pytest.raises(KeyboardInterrupt):
             runs.distill(inputs, (teacher, teacher), growing, tmp_path / "run")
     assert not (tmp_path / "run" / runs.CHECKPOINT_NAME).exists()
