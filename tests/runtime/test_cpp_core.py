@@ -1,4 +1,4 @@
-"""The C++ core builds alone, without Python, and passes its own tests under the sanitizers."""
+"""The C++ core builds alone, without Python (under the sanitizers: `make sanitize`)."""
 
 from __future__ import annotations
 
@@ -16,41 +16,6 @@ def build(repository: Path, folder: Path, *definitions: str) -> Path:
     configure(repository, folder, "-DEDGE_BTS_BUILD_TESTS=ON", "-DEDGE_BTS_WERROR=ON", *definitions)
     compile_all(folder)
     return folder / "runtime" / "tests"
-
-
-@pytest.fixture(scope="module")
-def sanitized(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C++ tests without optimisation and with ASan and UBSan; no backend, as none has them."""
-    return build(
-        repository,
-        tmp_path_factory.mktemp("sanitized"),
-        "-DCMAKE_BUILD_TYPE=Debug",
-        "-DCMAKE_DISABLE_FIND_PACKAGE_OpenVINO=ON",
-        "-DEDGE_BTS_SANITIZE=address,undefined",
-    )
-
-
-def test_core_passes_under_address_and_undefined_sanitizers(sanitized: Path) -> None:
-    """Without optimisation and with ASan and UBSan every C++ test of the geometry passes."""
-    assert "SUCCESS" in run(sanitized / "edge_bts_tests")
-
-
-def test_library_passes_under_address_and_undefined_sanitizers(sanitized: Path) -> None:
-    """The same for the library around a network of the test."""
-    program = sanitized / "edge_bts_runtime_tests"
-    if not program.exists():
-        pytest.skip("missing: apt install libsodium-dev nlohmann-json3-dev (Debian, Ubuntu)")
-    assert "SUCCESS" in run(program)
-
-
-def test_the_openigtlink_node_passes_under_address_and_undefined_sanitizers(
-    sanitized: Path,
-) -> None:
-    """Its codec, its fuzz target without a fuzzer, and its sockets."""
-    program = sanitized / "edge_bts_igtl_tests"
-    if not program.exists():
-        pytest.skip("missing: apt install libsodium-dev nlohmann-json3-dev (Debian, Ubuntu)")
-    assert "SUCCESS" in run(program)
 
 
 def test_core_gives_the_pinned_bits_with_every_instruction_of_this_machine(
