@@ -136,19 +136,23 @@ def _to_int8(
         "images": [inputs.train[index].id for index in chosen],
         "coverage": coverage(traits, chosen),
     }
-    points = {
-        "float": _pick_operating_point(student, "fp32", checkpoint, inputs.val),
-        "calibrated": _pick_operating_point(deployed, "int8", checkpoint, inputs.val),
-    }
+    judged: list[OperatingPoint] = []
+
+    def judge(module: nn.Module) -> float:
+        judged.append(_pick_operating_point(module, "int8", checkpoint, inputs.val))
+        return judged[-1].dice
+
     if settings.qat.epochs:
         say(f"Fine-tuning {settings.qat.epochs} epochs with quantizers in place.")
     validation = fine_tune(
-        deployed, student, checkpoint, (train, val), settings.qat, settings.augment, opened
+        deployed, student, checkpoint, (train, val), settings.qat, settings.augment, opened, judge
     )
     report["validation"] = validation
-    points["tuned"] = points["calibrated"]
-    if validation["kept_epoch"]:
-        points["tuned"] = _pick_operating_point(deployed, "int8", checkpoint, inputs.val)
+    points = {
+        "float": _pick_operating_point(student, "fp32", checkpoint, inputs.val),
+        "calibrated": judged[0],
+        "tuned": judged[-1] if validation["kept_epoch"] else judged[0],
+    }
     report["operating_points"] = {form: dataclasses.asdict(point) for form, point in points.items()}
     say(points_table(report))
     return deployed, _cuts(points["tuned"])

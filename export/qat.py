@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,12 @@ def fine_tune(
     settings: QatSettings,
     augment: AugmentSettings,
     teachers: Sequence[Teacher] = (),
+    judge: Callable[[nn.Module], float] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a quantized model in place, and keep the best state on validation.
 
-    The calibrated state takes part: if no epoch is better, it stays.
+    The calibrated state takes part: if no epoch is better, it stays. It stays too if ``judge``
+    finds the best epoch no better.
 
     Args:
         quantized: Of :func:`edge_bts.export.quantize.quantize`.
@@ -81,10 +83,14 @@ def fine_tune(
         settings: Of the loop; 0 epochs only measure.
         augment: Of the augmentation.
         teachers: Benign and malignant, or none.
+        judge: How good a model is as it is deployed: at thresholds of its own, in source
+            geometry. Asked for the calibrated model and, if it is another, for that of the best
+            epoch; epochs are compared at threshold 0.5, which is not where they will work.
 
     Returns:
         JSON-able: validation metrics ``float``, ``calibrated`` and ``tuned`` (model geometry,
-        threshold 0.5), the ``kept_epoch`` (0: calibrated) and the ``history``.
+        threshold 0.5), the ``best_epoch`` and the ``kept_epoch`` (0: calibrated) and the
+        ``history``.
     """
     train, val = data
     fabric = make_fabric(settings)
@@ -95,6 +101,8 @@ def fine_tune(
         "metrics": validate(network, val, fabric, settings.batch),
         "state": _copied(quantized),
     }
+    calibrated = dict(kept)
+    to_beat = judge(quantized) if judge else 0.0
     outcome: dict[str, Any] = {
         "float": validate(reference.network, val, fabric, settings.batch),
         "calibrated": kept["metrics"],
@@ -124,10 +132,18 @@ def fine_tune(
         outcome["history"] = [
             {k: v for k, v in row.items() if k != "images_per_second"} for row in result.history
         ]
-    quantized.load_state_dict(kept["state"])
+    outcome["best_epoch"] = kept["epoch"]
+    _restore(quantized, kept["state"])
+    if judge and kept["epoch"] and judge(quantized) <= to_beat:
+        kept = calibrated
+        _restore(quantized, kept["state"])
+    return {**outcome, "tuned": kept["metrics"], "kept_epoch": kept["epoch"]}
+
+
+def _restore(quantized: nn.Module, state: dict[str, Tensor]) -> None:
+    quantized.load_state_dict(state)
     quantized.cpu().eval()
     snap_scales(quantized)
-    return {**outcome, "tuned": kept["metrics"], "kept_epoch": kept["epoch"]}
 
 
 def _lesson(network: Network, teachers: Sequence[Teacher], settings: QatSettings) -> Task:
