@@ -8,14 +8,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::pair<std::uint32_t, const char*> kWords[] = {
-    {EBTS_HEALTH_LATE, "LATE"},
-    {EBTS_HEALTH_EMPTY, "EMPTY"},
-    {EBTS_HEALTH_NAN, "NAN"},
-    {EBTS_HEALTH_OUT_OF_RANGE, "OUT_OF_RANGE"},
-    {EBTS_HEALTH_SATURATED, "SATURATED"},
-};
-
 double rounded(double ms) {
     return std::round(ms * 1000.0) / 1000.0;
 }
@@ -41,14 +33,6 @@ Json component(const ebts_component& part, bool mm) {
 
 }  // namespace
 
-std::string health_words(std::uint32_t health) {
-    std::string words;
-    for (const auto& [bit, word] : kWords) {
-        if ((health & bit) != 0) words += (words.empty() ? "" : " ") + std::string(word);
-    }
-    return words.empty() ? "OK" : words;
-}
-
 std::string report(const Frame& frame, const ebts_result& result, const std::string& error,
                    double queue_ms, double age_ms) {
     const bool mm = frame.spacing.mm > 0.0;
@@ -58,7 +42,7 @@ std::string report(const Frame& frame, const ebts_result& result, const std::str
         {"timestamp", static_cast<double>(frame.header.timestamp) / 4294967296.0},
         {"width", frame.image.size[0]},
         {"height", frame.image.size[1]},
-        {"health", error.empty() ? health_words(result.health) : "FAILED"},
+        {"health", error.empty() ? ebts::health_words(result.health) : "FAILED"},
         {"usable", usable},
         {"mm_per_pixel", mm ? Json(frame.spacing.mm) : Json()},
         {"spacing_from", frame.spacing.from},

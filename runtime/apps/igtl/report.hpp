@@ -3,13 +3,10 @@
 
 #include <string>
 
-#include "edge_bts/edge_bts.h"
+#include "edge_bts/edge_bts.hpp"
 #include "frame.hpp"
 
 namespace edge_bts::igtl {
-
-/// The words of a health word, joined by a space; "OK" if there is none.
-std::string health_words(std::uint32_t health);
 
 /// The text of the STRING that goes out with a result; docs/pipeline.md describes it. `error`: of
 /// a frame on which the library failed, else empty. `age_ms`: from the frame's last byte on.

@@ -99,7 +99,7 @@ void Segmenter::segment(Frame& frame, Result& result) {
     result.image.little_endian = true;
     result.image.pixels = {result.plane.data(), result.plane.size()};
     result.poses = frame.poses;
-    result.health = error.empty() ? health_words(found.health) : "FAILED";
+    result.health = error.empty() ? ebts::health_words(found.health) : "FAILED";
     result.report = report(frame, found, error, milliseconds(start - frame.arrived), age);
 }
 

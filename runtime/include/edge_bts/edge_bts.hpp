@@ -52,6 +52,24 @@ T sized() noexcept {
     return value;
 }
 
+/// The health word in words, "OK" or e.g. "LATE EMPTY"; bits that this header does not know are
+/// left out.
+inline std::string health_words(std::uint32_t health) {
+    constexpr std::pair<std::uint32_t, const char*> words[] = {
+        {EBTS_HEALTH_LATE, "LATE"},
+        {EBTS_HEALTH_STALE, "STALE"},
+        {EBTS_HEALTH_EMPTY, "EMPTY"},
+        {EBTS_HEALTH_NAN, "NAN"},
+        {EBTS_HEALTH_OUT_OF_RANGE, "OUT_OF_RANGE"},
+        {EBTS_HEALTH_SATURATED, "SATURATED"},
+    };
+    std::string text;
+    for (const auto& [bit, word] : words) {
+        if ((health & bit) != 0) text += (text.empty() ? "" : " ") + std::string(word);
+    }
+    return text.empty() ? "OK" : text;
+}
+
 /// An opened bundle. Moves, does not copy.
 class Model {
   public:
