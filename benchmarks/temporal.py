@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -260,8 +260,8 @@ def compare(
             pairs.append((a, b, ours.group))
     if not pairs:
         return None
-    a, b, groups = zip(*pairs, strict=True)
-    found = paired_difference(a, b, groups, seed=seed)
+    ours_of, theirs_of, groups = zip(*pairs, strict=True)
+    found = paired_difference(ours_of, theirs_of, groups, seed=seed)
     interval = [None if math.isnan(bound) else bound for bound in (found.low, found.high)]
     return {"mean": found.mean, "interval": interval, "loops": found.n}
 
@@ -293,7 +293,7 @@ def measure(
         seed: Of the noise and of the bootstrap.
     """
 
-    def pans(samples: Sequence[Sample]) -> Iterator[Loop]:
+    def pans(samples: Iterable[Sample]) -> Iterator[Loop]:
         for index, sample in enumerate(samples):
             loop = pan(sample, frames, seed + index)
             if loop is not None:
