@@ -8,7 +8,7 @@
 * :mod:`.interleave`: workers loaded at once, measured in turn; :mod:`.burn` loads beside.
 * :mod:`.machine`, :mod:`.device`, :mod:`.jetson`, :mod:`.nvidia`: what it ran on, and its state.
 * :mod:`.complexity`, :mod:`.roofline`, :mod:`.layers`: why it is as fast as it is.
-* :mod:`.accuracy`: how good it is.
+* :mod:`.accuracy`: how good it is; :mod:`.temporal`: how calm from frame to frame.
 * :mod:`.bench`: a whole run, from the bundle to the result; :mod:`.remote` elsewhere.
 * :mod:`.training`: the same for trainings; :mod:`.steps`: the process that trains.
 * :mod:`.result`: the JSON that a run leaves, and its verdict; ``result.schema.json`` its schema.

@@ -6,6 +6,7 @@
 * :mod:`.permutation`: paired permutation test, correction for several tests.
 * :mod:`.report`: one row an image, summaries with intervals.
 * :mod:`.agreement`: Bland-Altman limits of lesion areas.
+* :mod:`.temporal`: how calm masks are from frame to frame.
 """
 
 from edge_bts.metrics.agreement import AreaAgreement, Limits, area_agreement
