@@ -106,6 +106,8 @@ def plugin(native_build: Path) -> Path:
     for name in ("gst-launch-1.0", "gst-inspect-1.0"):
         if shutil.which(name) is None:
             pytest.skip("missing: apt install gstreamer1.0-tools (Debian, Ubuntu)")
+    if subprocess.run(["gst-inspect-1.0", "--exists", "rawvideoparse"], check=False).returncode:
+        pytest.skip("missing: apt install gstreamer1.0-plugins-base (Debian, Ubuntu)")
     return folder
 
 
@@ -465,6 +467,29 @@ def test_an_unsigned_bundle_is_opened_where_that_is_said(launch: Launcher) -> No
     assert done.returncode == 0, done.stderr
     assert "WARNING: from element" in done.stdout
     assert len(results(done.stdout)) == 1
+
+
+def test_a_frame_that_is_too_large_is_an_error_of_one_sentence(launch: Launcher) -> None:
+    """Caps above what the library takes end the stream with what it says."""
+    caps = "video/x-raw,format=GRAY8,width=16400,height=16"
+    done = launch.try_(f"videotestsrc num-buffers=1 ! {caps} ! edgebts ! fakesink")
+    assert done.returncode != 0
+    (line,) = re.findall(r"ERROR: from element .*:edgebts0: (.*)", done.stderr)
+    assert re.fullmatch(r"Expected .*16384.*16400.*\.", line)
+
+
+def test_presence_keep_holds_a_mask_that_has_come(
+    launch: Launcher, segment: Any, tmp_path: Path
+) -> None:
+    """A frame whose presence has fallen below the threshold keeps its mask, down to that score."""
+    strong, weak = blobs(HEIGHT, WIDTH, 1), blobs(HEIGHT, WIDTH, 0)
+    scores = [segment(frame)[1].presence for frame in (strong, weak)]
+    assert scores[1] < 0.8 <= scores[0]  # the threshold of the bundle
+    layout = Layout.of("gray8")
+    path, _ = stored(tmp_path, layout, [weak, strong, weak])
+    for keep, words in ((0.0, ["EMPTY", "OK", "EMPTY"]), (scores[1], ["EMPTY", "OK", "OK"])):
+        said = launch(f"{source(path, layout)} ! edgebts presence-keep={keep!r} ! fakesink")
+        assert [field(line, "health") for line in said] == words
 
 
 def test_messages_can_be_left_out(launch: Launcher) -> None:
