@@ -478,6 +478,26 @@ def test_a_frame_that_is_too_large_is_an_error_of_one_sentence(launch: Launcher)
     assert re.fullmatch(r"Expected .*16384.*16400.*\.", line)
 
 
+def test_buffers_that_are_no_frame_are_an_error_of_one_sentence(
+    launch: Launcher, probe: Path, tmp_path: Path
+) -> None:
+    """Too few bytes, and a meta that contradicts the caps: nothing is read beyond what is there."""
+    (tmp_path / "short.raw").write_bytes(bytes(100))
+    caps = f"video/x-raw,format=GRAY8,width={WIDTH},height={HEIGHT},framerate=30/1"
+    short = f"filesrc location={tmp_path / 'short.raw'} ! {caps} ! edgebts ! fakesink"
+    lying = f"videotestsrc num-buffers=1 ! {caps} ! identity name=liar ! edgebts ! fakesink"
+    for pipeline, sentence in (
+        (short, "Expected a frame of 121 x 91, but the buffer cannot be read as one."),
+        (lying, "Expected a frame of 121 x 91 as in the caps, but its meta says 300 x 200."),
+    ):
+        done = subprocess.run(
+            [probe / "gst_probe", launch.command(pipeline)],
+            capture_output=True, text=True, check=False, env=launch.env,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == f"gst_probe: {sentence}"
+
+
 def test_presence_keep_holds_a_mask_that_has_come(
     launch: Launcher, segment: Any, tmp_path: Path
 ) -> None:

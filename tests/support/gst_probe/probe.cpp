@@ -2,7 +2,7 @@
 //
 // A line for each frame, `frame STRIDE META` (stride of the GstVideoMeta, 0 without one; the meta
 // EdgeBtsResult, or -), and before the first one `latency LIVE MIN MAX` as it is answered there, in
-// nanoseconds.
+// nanoseconds. Frames of an element "liar" get a GstVideoMeta of 300 x 200, whatever their caps say.
 #include <gst/gst.h>
 #include <gst/video/video.h>
 
@@ -31,6 +31,24 @@ GstPadProbeReturn on_buffer(GstPad* pad, GstPadProbeInfo* info, gpointer first) 
     return GST_PAD_PROBE_OK;
 }
 
+GstPadProbeReturn lie(GstPad*, GstPadProbeInfo* info, gpointer) {
+    GstBuffer* buffer = gst_buffer_make_writable(GST_PAD_PROBE_INFO_BUFFER(info));
+    gst_buffer_add_video_meta(buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_GRAY8, 300, 200);
+    GST_PAD_PROBE_INFO_DATA(info) = buffer;
+    return GST_PAD_PROBE_OK;
+}
+
+/// Adds a probe for buffers to the pad of the element of that name, if there is one.
+void add_probe(GstElement* pipeline, const char* element, const char* name,
+               GstPadProbeCallback callback, gpointer data) {
+    GstElement* found = gst_bin_get_by_name(GST_BIN(pipeline), element);
+    if (found == nullptr) return;
+    GstPad* pad = gst_element_get_static_pad(found, name);
+    gst_pad_add_probe(pad, GST_PAD_PROBE_TYPE_BUFFER, callback, data, nullptr);
+    gst_object_unref(pad);
+    gst_object_unref(found);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -42,9 +60,8 @@ int main(int argc, char** argv) {
         return 2;
     }
     bool first = true;
-    GstElement* sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
-    GstPad* pad = gst_element_get_static_pad(sink, "sink");
-    gst_pad_add_probe(pad, GST_PAD_PROBE_TYPE_BUFFER, on_buffer, &first, nullptr);
+    add_probe(pipeline, "sink", "sink", on_buffer, &first);
+    add_probe(pipeline, "liar", "src", lie, nullptr);
     gst_element_set_state(pipeline, GST_STATE_PLAYING);
     GstBus* bus = gst_element_get_bus(pipeline);
     GstMessage* last = gst_bus_timed_pop_filtered(
@@ -57,8 +74,6 @@ int main(int argc, char** argv) {
     gst_element_set_state(pipeline, GST_STATE_NULL);
     gst_message_unref(last);
     gst_object_unref(bus);
-    gst_object_unref(pad);
-    gst_object_unref(sink);
     gst_object_unref(pipeline);
     return failed ? 1 : 0;
 }
