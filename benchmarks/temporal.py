@@ -29,6 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_bts import __version__, geometry
+from edge_bts.cli._data import refuse_existing
+from edge_bts.cli._options import evenly
 from edge_bts.data import Sample, load_split, make_split, open_dataset, select
 from edge_bts.data.phantom import Motion, Phantom, PhantomCategory, simulate_cine
 from edge_bts.errors import EdgeBtsError, EnvironmentMismatchError, InputError
@@ -430,17 +432,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trust", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", type=Path, help="default: the split of seed 0")
-    parser.add_argument("--frames", type=int, default=40, help="frames a loop")
+    parser.add_argument("--frames", type=int, default=30, help="frames a loop")
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--phantoms", type=int, default=20, help="simulated loops")
-    parser.add_argument("--cost", type=float, default=0.01)
+    parser.add_argument("--cost", type=float, default=0.03, help="share of normals' frames")
     parser.add_argument("--limit", type=int, help="images of each part, evenly drawn")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", "-o", type=Path, help="JSON to write")
     parser.add_argument("--plot", type=Path, help="picture to write")
+    parser.add_argument("--force", action="store_true", help="replace what stands there")
     chosen = parser.parse_args(arguments)
     try:
+        for path in filter(None, (chosen.output, chosen.plot)):
+            refuse_existing(path, chosen.force)
         result = _run(chosen)
         if chosen.output:
             write_json(chosen.output, result)
@@ -456,7 +461,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(chosen: argparse.Namespace) -> dict[str, Any]:
     from edge_bts.bundle import open_bundle_folder
-    from edge_bts.cli._options import evenly
     from edge_bts.runtime import open_network
     from edge_bts.signing import find_trust
 
