@@ -30,6 +30,10 @@ class SelfTestError(EnvironmentMismatchError):
     """A library, CPU or driver here computes other golden frames than export (exit code 3)."""
 
 
+class StalledError(EdgeBtsError):
+    """A live session had frames and gave no result for too long (exit code 1)."""
+
+
 class AccuracyGateError(EdgeBtsError):
     """An export lost more accuracy than its gate allows (exit code 4)."""
 

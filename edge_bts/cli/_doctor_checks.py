@@ -180,10 +180,11 @@ def _runtime() -> Check:
     try:
         from edge_bts.runtime.native import import_runtime
 
-        version = import_runtime().__version__
+        native = import_runtime()
     except Exception as error:  # the base may be what is missing
         return Check("backend", "native", "note", str(error))
-    return Check("backend", "native", "ok", f"libedge_bts {version}")
+    backends = native.backends.replace(" ", ", ")
+    return Check("backend", "native", "ok", f"libedge_bts {native.__version__} with {backends}")
 
 
 def _tensorrt() -> Iterator[Check]:

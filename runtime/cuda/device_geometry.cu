@@ -1,6 +1,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "device_geometry.hpp"
 #include "edge_bts/edge_bts.h"
@@ -355,30 +356,21 @@ cudaError_t launch(const From& from, Axis rows, Axis columns, const To& to,
     return cudaLaunchKernelEx(&config, resample<From, To>, from, rows, columns, to);
 }
 
-template <typename T>
-cudaError_t to_square(const Letterbox& box, const Frame& frame, float mean, float std, T* square,
-                      cudaStream_t stream) noexcept {
-    if (frame.pixels == nullptr || square == nullptr) return cudaErrorInvalidValue;
-    const Axis rows{box.source_height, box.height};
-    const Axis columns{box.source_width, box.width};
-    const int both = denominator(rows) * denominator(columns);
-    const Normalised<T> to{
-        box.top, box.left, box.size, box.size, square, both, 1.0F / static_cast<float>(both),
-        mean,    std};
+/// Calls work(from) with the pixels of a frame as gray; an error for what is no frame.
+template <typename Work>
+cudaError_t with_gray(const Frame& frame, int width, const Work& work) noexcept {
+    if (frame.pixels == nullptr) return cudaErrorInvalidValue;
     const auto* pixels = static_cast<const std::uint8_t*>(frame.pixels);
-    const int width = box.source_width;
     const auto colour = [&](Luma luma) {
-        const Converted<Luma> from{pixels, frame.pitch, width, luma};
-        return launch(from, rows, columns, to, stream);
+        return work(Converted<Luma>{pixels, frame.pitch, width, luma});
     };
     switch (frame.format) {
         case EBTS_GRAY8:
         case EBTS_NV12:
-            return launch(Gray8{pixels, frame.pitch, width}, rows, columns, to, stream);
+            return work(Gray8{pixels, frame.pitch, width});
         case EBTS_GRAY16:
             if (frame.white == 0 || frame.white > 65535) return cudaErrorInvalidValue;
-            return launch(Converted<Gray16>{pixels, frame.pitch, width, {frame.white}}, rows,
-                          columns, to, stream);
+            return work(Converted<Gray16>{pixels, frame.pitch, width, {frame.white}});
         case EBTS_RGB:
             return colour({3, 0, 1, 2});
         case EBTS_BGR:
@@ -394,7 +386,87 @@ cudaError_t to_square(const Letterbox& box, const Frame& frame, float mean, floa
     }
 }
 
+/// The first column whose centre is not left of where an edge crosses the middle of row `y`, as
+/// Sector has it; no column at all where it does not.
+__device__ int border(const Outline& outline, int edge, int y) {
+    const int next = edge + 1 == outline.count ? 0 : edge + 1;
+    const bool down = outline.y[edge] <= y;
+    if (down == (outline.y[next] <= y)) return 1 << 30;
+    const int a = down ? edge : next;
+    const int b = down ? next : edge;
+    const std::int64_t rise = outline.y[b] - outline.y[a];
+    const std::int64_t n =
+        (2 * static_cast<std::int64_t>(outline.x[a]) - 1) * rise +
+        (2 * static_cast<std::int64_t>(y - outline.y[a]) + 1) * (outline.x[b] - outline.x[a]);
+    const std::int64_t d = 2 * rise;
+    return static_cast<int>(n >= 0 ? (n + d - 1) / d : -(-n / d));
+}
+
+/// A block goes over a piece of one row.
+template <int kThreads, typename From>
+__global__ void __launch_bounds__(kThreads)
+    survey_rows(const From from, int width, const Outline outline, std::uint8_t* gray,
+                std::uint32_t* white) {
+    __shared__ int borders[Outline::kMostCorners];
+    __shared__ std::uint32_t found;
+    const int y = static_cast<int>(blockIdx.y);
+    const int x = 4 * (static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x));
+    for (int i = static_cast<int>(threadIdx.x); i < outline.count; i += kThreads) {
+        borders[i] = border(outline, i, y);
+    }
+    if (threadIdx.x == 0) found = 0;
+    __syncthreads();
+
+    std::uint8_t values[4];
+    if (from.wide(x)) {
+        from.load_wide(y, x, values);
+    } else {
+        from.load(y, x, values);
+    }
+    std::uint32_t mine = 0;
+    for (int k = 0; k < 4 && x + k < width; ++k) {
+        bool inside = outline.count == 0;
+        for (int i = 0; i < outline.count; ++i) inside = inside != (borders[i] <= x + k);
+        if (!inside) values[k] = 0;
+        mine += values[k] == 255 ? 1 : 0;
+        if (gray != nullptr) gray[static_cast<std::ptrdiff_t>(y) * width + x + k] = values[k];
+    }
+    if (mine != 0) atomicAdd(&found, mine);
+    __syncthreads();
+    if (threadIdx.x == 0 && found != 0) atomicAdd(white, found);
+}
+
+template <typename T>
+cudaError_t to_square(const Letterbox& box, const Frame& frame, float mean, float std, T* square,
+                      cudaStream_t stream) noexcept {
+    if (square == nullptr) return cudaErrorInvalidValue;
+    const Axis rows{box.source_height, box.height};
+    const Axis columns{box.source_width, box.width};
+    const int both = denominator(rows) * denominator(columns);
+    const Normalised<T> to{
+        box.top, box.left, box.size, box.size, square, both, 1.0F / static_cast<float>(both),
+        mean,    std};
+    return with_gray(frame, box.source_width,
+                     [&](const auto& from) { return launch(from, rows, columns, to, stream); });
+}
+
 }  // namespace
+
+cudaError_t survey(const Frame& frame, int height, int width, const Outline& outline,
+                   std::uint8_t* gray, std::uint32_t* white, cudaStream_t stream) noexcept {
+    if (white == nullptr) return cudaErrorInvalidValue;
+    constexpr int kThreads = 128;
+    constexpr int kPiece = 4 * kThreads;
+    cudaLaunchConfig_t config{};
+    config.gridDim =
+        dim3(static_cast<unsigned>((width + kPiece - 1) / kPiece), static_cast<unsigned>(height));
+    config.blockDim = dim3(kThreads);
+    config.stream = stream;
+    return with_gray(frame, width, [&](const auto& from) {
+        return cudaLaunchKernelEx(&config, survey_rows<kThreads, std::decay_t<decltype(from)>>,
+                                  from, width, outline, gray, white);
+    });
+}
 
 cudaError_t letterbox(const Letterbox& box, const Frame& frame, float mean, float std,
                       float* square, cudaStream_t stream) noexcept {

@@ -1,7 +1,8 @@
 // The geometry on a CUDA device: frames to the square that the network sees, and back.
 //
 // The third implementation of the specification in edge_bts/geometry.hpp, with its bits: on gray
-// levels, on floats, and on the mask. It needs CUDA alone, neither TensorRT nor a session.
+// levels, on floats, and on the mask. It needs CUDA alone, neither TensorRT nor a session. Gray and
+// sectors are those of gray.hpp and sector.hpp.
 //
 // A call launches one kernel and returns: it waits for nothing, allocates nothing and can be
 // captured in a graph. Memory is what the device can read and write by the pointer given: its own,
@@ -26,6 +27,21 @@ struct Frame {
     std::uint32_t format;  ///< EBTS_GRAY8 and the like.
     std::uint32_t white;   ///< Of EBTS_GRAY16: the level that becomes 255; 1..65535.
 };
+
+/// A polygon: corners in order, those of Sector, counted from the corner of the region.
+struct Outline {
+    static constexpr int kMostCorners = 64;
+
+    int count;  ///< 0: the whole region.
+    int x[kMostCorners];
+    int y[kMostCorners];
+};
+
+/// Gray of a region of `height` x `width` pixels, black outside the outline; to `gray`, rows
+/// without a gap, unless that is null. Adds the number of white pixels to `white`.
+/// cudaErrorInvalidValue: a null pointer, another format, white of 0; else what the launch says.
+cudaError_t survey(const Frame& frame, int height, int width, const Outline& outline,
+                   std::uint8_t* gray, std::uint32_t* white, cudaStream_t stream) noexcept;
 
 /// Frame of the source size to the normalised square, `square` dense with rows of box.size. Half
 /// precision is the single-precision value rounded to nearest even.

@@ -20,6 +20,14 @@ bool fits(std::size_t pitch, std::size_t bytes, std::uint32_t height) noexcept {
     return pitch >= bytes && pitch <= static_cast<std::size_t>(PTRDIFF_MAX) / height;
 }
 
+bool is_memory(std::uint32_t memory) noexcept {
+    return memory == EBTS_MEMORY_HOST || memory == EBTS_MEMORY_CUDA;
+}
+
+const char* name_of(std::uint32_t memory) noexcept {
+    return memory == EBTS_MEMORY_CUDA ? "EBTS_MEMORY_CUDA" : "EBTS_MEMORY_HOST";
+}
+
 bool is_whole(const ebts_rect& roi) noexcept {
     return roi.x == 0 && roi.y == 0 && roi.width == 0 && roi.height == 0;
 }
@@ -116,11 +124,28 @@ ebts_status check_options(const ebts_session_options& options) noexcept {
                     "Expected presence_keep of at least 0, but got %g; 0 stands for none.",
                     options.presence_keep);
     }
+    if (!is_memory(options.memory)) {
+        return fail(EBTS_ERROR_ARGUMENT,
+                    "Expected an ebts_memory, but got %u; 0 stands for that of the host.",
+                    options.memory);
+    }
     return EBTS_OK;
 }
 
 ebts_status check_frame(const ebts_frame& frame, const Limits& limits, Job& job) noexcept {
     if (frame.data == nullptr) return fail_null("data of the frame");
+    if (!is_memory(frame.memory) || frame.memory != limits.memory) {
+        return fail(EBTS_ERROR_FRAME,
+                    "Expected a frame in %s, as its session was created for, but its memory is %s; "
+                    "create a session with that memory, or copy the frame.",
+                    name_of(limits.memory),
+                    is_memory(frame.memory) ? name_of(frame.memory) : "no ebts_memory");
+    }
+    if (frame.memory == EBTS_MEMORY_HOST && frame.stream != nullptr) {
+        return fail(EBTS_ERROR_FRAME,
+                    "Expected no stream for a frame in the memory of the host, but got one; wait "
+                    "for it and pass NULL.");
+    }
     const std::size_t bytes = edge_bts::pixel_bytes(frame.format);
     if (bytes == 0) {
         return fail(EBTS_ERROR_FRAME,
@@ -172,6 +197,7 @@ ebts_status check_frame(const ebts_frame& frame, const Limits& limits, Job& job)
     job.white = frame.gray16_white == 0 ? 65535 : frame.gray16_white;
     job.mm = frame.mm_per_pixel;
     job.timestamp = frame.timestamp;
+    job.stream = frame.stream;
     const ebts_status status =
         frame.sector != nullptr ? check_sector(frame, job) : check_roi(frame.roi, job);
     if (status == EBTS_OK) {
@@ -185,6 +211,13 @@ ebts_status check_planes(const ebts_planes& given, int frame_width, int frame_he
                          Planes& planes) noexcept {
     const auto width = static_cast<std::size_t>(frame_width);
     const auto height = static_cast<std::uint32_t>(frame_height);
+    const bool sized = given.width != 0 || given.height != 0;
+    if (sized && (width > given.width || height > given.height)) {
+        return fail(EBTS_ERROR_PLANE,
+                    "Expected planes with room for %d x %d, but got such for %u x %u; pass larger "
+                    "ones.",
+                    frame_width, frame_height, given.width, given.height);
+    }
     planes.mask = given.mask;
     planes.mask_pitch = given.mask_pitch == 0 ? width : given.mask_pitch;
     if (planes.mask != nullptr && !fits(planes.mask_pitch, width, height)) {

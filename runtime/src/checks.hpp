@@ -25,6 +25,8 @@ inline constexpr std::size_t kFirstSize<ebts_session_options> =
 template <>
 inline constexpr std::size_t kFirstSize<ebts_frame> = offsetof(ebts_frame, sector);
 template <>
+inline constexpr std::size_t kFirstSize<ebts_planes> = offsetof(ebts_planes, width);
+template <>
 inline constexpr std::size_t kFirstSize<ebts_result> = offsetof(ebts_result, wait_ms);
 
 /// Whether `size` is one that a header had or will have.

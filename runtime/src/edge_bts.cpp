@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -144,6 +145,10 @@ const char* ebts_version(void) {
     return EBTS_DOTTED(EBTS_VERSION_MAJOR, EBTS_VERSION_MINOR, EBTS_VERSION_PATCH);
 }
 
+const char* ebts_backends(void) {
+    return edge_bts::backends();
+}
+
 const char* ebts_status_text(ebts_status status) {
     switch (status) {
         case EBTS_OK:
@@ -257,8 +262,12 @@ ebts_status ebts_session_create(const ebts_model* model, const ebts_session_opti
     return guarded([&] {
         const std::uint32_t most =
             how.max_components == 0 ? edge_bts::kDefaultComponents : how.max_components;
-        const Limits limits{static_cast<int>(how.max_height), static_cast<int>(how.max_width),
-                            static_cast<int>(most), how.deadline_us, how.presence_keep};
+        const Limits limits{static_cast<int>(how.max_height),
+                            static_cast<int>(how.max_width),
+                            static_cast<int>(most),
+                            how.deadline_us,
+                            how.presence_keep,
+                            how.memory};
         auto made = std::make_shared<Session>();
         if (how.live == 0) {
             made->direct = std::make_unique<Direct>(held, limits);
@@ -345,7 +354,7 @@ ebts_status ebts_segment(ebts_session* session, const ebts_frame* frame, const e
         status = guarded([&] {
             ebts_result made{};
             job.sequence = sequence;
-            direct.pipeline.run(job, nullptr, out, since, direct.measurer, made);
+            direct.pipeline.run(job, std::nullopt, out, since, direct.measurer, made);
             edge_bts::give(made, result);
             return EBTS_OK;
         });
@@ -367,10 +376,12 @@ ebts_status ebts_submit(ebts_session* session, const ebts_frame* frame) {
     ebts_status status = take(frame, "ebts_frame", image);
     if (status == EBTS_OK) status = check_frame(image, held->pipeline().limits(), job);
     if (status == EBTS_OK) {
-        held->live->submit(job);
-    } else {
-        held->live->refuse();
+        status = guarded([&] {
+            held->live->submit(job);
+            return EBTS_OK;
+        });
     }
+    if (status != EBTS_OK) held->live->refuse();
     return status;
 }
 

@@ -8,14 +8,11 @@
 namespace edge_bts {
 
 Live::Live(std::shared_ptr<const Model> model, const Limits& limits, const Liveness& liveness)
-    : pipeline_(std::move(model), limits),
+    : pipeline_(std::move(model), limits, kSlots),
       liveness_(liveness),
       back_(1, 1, pipeline_.model().settings.side) {
     const auto side = static_cast<std::size_t>(pipeline_.model().settings.side);
-    const std::size_t most =
-        static_cast<std::size_t>(limits.max_height) * static_cast<std::size_t>(limits.max_width);
     back_.reserve(limits.max_height, limits.max_width);
-    for (Frame& frame : frames_) frame.gray.reset(new std::uint8_t[most]);
     outcomes_.reserve(3);
     for (int i = 0; i < 3; ++i) outcomes_.emplace_back(limits, side * side);
     try {
@@ -32,11 +29,11 @@ Live::~Live() {
     if (thread_.joinable()) thread_.join();
 }
 
-void Live::submit(const Job& job) noexcept {
+void Live::submit(const Job& job) {
     Frame& frame = frames_[filled_];
     frame.since = Clock::now();
     frame.job = job;
-    cut(job, frame.gray.get());
+    pipeline_.keep(job, filled_);
     {
         const std::lock_guard lock(mutex_);
         frame.job.sequence = ++counts_.frames;
@@ -65,7 +62,7 @@ void Live::work() noexcept {
         is_running_ = true;
         lock.unlock();
         Outcome& outcome = outcomes_[made_];
-        run(frames_[taken_], outcome);
+        run(taken_, outcome);
         lock.lock();
         is_running_ = false;
         if (is_waiting_) open_since_ = frames_[waiting_].since;
@@ -84,15 +81,15 @@ void Live::work() noexcept {
     lock.unlock();
 }
 
-void Live::run(const Frame& frame, Outcome& outcome) noexcept {
+void Live::run(std::size_t slot, Outcome& outcome) noexcept {
+    const Frame& frame = frames_[slot];
     const Clock::time_point started = Clock::now();
     outcome.job = frame.job;
     outcome.since = frame.since;
     outcome.result = {};
     outcome.status = guarded([&] {
         const std::lock_guard lock(running_);
-        pipeline_.run(frame.job, frame.gray.get(), {}, frame.since, outcome.measurer,
-                      outcome.result);
+        pipeline_.run(frame.job, slot, {}, frame.since, outcome.measurer, outcome.result);
         std::copy_n(pipeline_.output(), outcome.output.size(), outcome.output.begin());
         return EBTS_OK;
     });

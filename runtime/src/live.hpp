@@ -44,8 +44,8 @@ class Live {
 
     const Pipeline& pipeline() const noexcept { return pipeline_; }
 
-    /// One thread at a time.
-    void submit(const Job& job) noexcept;
+    /// One thread at a time. Throws as Pipeline::keep(), and then has not counted the frame.
+    void submit(const Job& job);
 
     /// Counts a frame that was refused.
     void refuse() noexcept;
@@ -82,8 +82,8 @@ class Live {
     void release(std::shared_ptr<void> owner) noexcept;
 
   private:
+    static constexpr std::size_t kSlots = 3;
     struct Frame {
-        std::unique_ptr<std::uint8_t[]> gray;
         Job job{};
         Clock::time_point since{};
     };
@@ -102,15 +102,15 @@ class Live {
     };
 
     void work() noexcept;
-    void run(const Frame& frame, Outcome& outcome) noexcept;
+    void run(std::size_t slot, Outcome& outcome) noexcept;
     ebts_status await(std::unique_lock<std::mutex>& lock, std::chrono::microseconds wait);
     ebts_status hand_out(std::unique_lock<std::mutex>& lock, const Planes& planes,
                          ebts_result& result) noexcept;
 
     Pipeline pipeline_;
     Liveness liveness_;
-    Geometry back_;  ///< Of ebts_poll's thread.
-    std::array<Frame, 3> frames_;
+    Geometry back_;                     ///< Of ebts_poll's thread.
+    std::array<Frame, kSlots> frames_;  ///< What each of the pipeline's slots keeps.
     std::vector<Outcome> outcomes_;
 
     std::mutex running_;        ///< Held while the network runs.

@@ -214,6 +214,18 @@ void self_test(Model& model, const Log& log) {
 
 }  // namespace
 
+const char* backends() noexcept {
+#if EDGE_BTS_OPENVINO && EDGE_BTS_TENSORRT
+    return "openvino tensorrt";
+#elif EDGE_BTS_OPENVINO
+    return "openvino";
+#elif EDGE_BTS_TENSORRT
+    return "tensorrt";
+#else
+    return "";
+#endif
+}
+
 std::shared_ptr<const Model> open_model(const std::string& path, const Trust& trust,
                                         const Choice& choice, const Log& log) {
     const Bundle bundle(path, trust);

@@ -8,19 +8,11 @@
 
 #include "edge_bts/edge_bts.h"
 #include "golden.hpp"
+#include "job.hpp"
 #include "network.hpp"
 #include "signing.hpp"
 
 namespace edge_bts {
-
-/// What frames need to know of a model.
-struct Settings {
-    int side;
-    float mean;
-    float std;
-    float threshold;
-    double presence_threshold;
-};
 
 struct Model {
     Settings settings{};
@@ -44,6 +36,9 @@ struct Choice {
 };
 
 using Log = std::function<void(ebts_log_level, const std::string&)>;
+
+/// The names of the backends that were built in, a space between them.
+const char* backends() noexcept;
 
 /// Opens a bundle in the order of docs/bundle.md. Throws Failure as ebts_model_open says.
 std::shared_ptr<const Model> open_model(const std::string& path, const Trust& trust,

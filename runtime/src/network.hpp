@@ -1,9 +1,11 @@
 // What a backend gives the rest: one network, and requests that run it.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
-#include <vector>
+
+#include "device_way.hpp"
 
 namespace edge_bts {
 
@@ -36,6 +38,14 @@ class Network {
 
     /// Throws Failure BACKEND, or std::bad_alloc.
     virtual std::unique_ptr<Request> request() const = 0;
+
+    /// The way of frames in the device's memory through a request of this network, for as long as
+    /// that is there, with room for `slots` (1 at least) regions; null: this backend takes none.
+    /// Throws Failure BACKEND, or std::bad_alloc.
+    virtual std::unique_ptr<DeviceWay> device_way(Request& /*request*/, const Limits& /*limits*/,
+                                                  std::size_t /*slots*/) const {
+        return nullptr;
+    }
 };
 
 }  // namespace edge_bts

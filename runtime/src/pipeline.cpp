@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <utility>
+
+#include "failure.hpp"
+#include "gray.hpp"
+
 namespace edge_bts {
 namespace {
 
@@ -62,8 +66,12 @@ bool same(const ebts_rect& a, const ebts_rect& b) noexcept {
     return a.x == b.x && a.y == b.y && a.width == b.width && a.height == b.height;
 }
 
-}  // namespace
+/// Whether the region's pixels are what cut() would make of them.
+bool is_cut(const Job& job) noexcept {
+    return is_gray(job.format) && !job.sector;
+}
 
+/// Writes the gray of the region, black outside the sector; rows without a gap.
 void cut(const Job& job, std::uint8_t* gray) noexcept {
     const auto width = static_cast<std::size_t>(job.roi.width);
     if (is_gray(job.format)) {
@@ -77,6 +85,8 @@ void cut(const Job& job, std::uint8_t* gray) noexcept {
     }
     if (job.sector) clear_outside(job.sector, job.roi, gray, width);
 }
+
+}  // namespace
 
 void write_mask(const Job& job, const Measurer& measurer, const Planes& planes) noexcept {
     if (planes.mask == nullptr) return;
@@ -101,57 +111,83 @@ void write_probability(const Job& job, const float* output, Geometry& geometry,
     if (job.sector) clear_outside(job.sector, job.roi, out, planes.probability_pitch);
 }
 
-Pipeline::Pipeline(std::shared_ptr<const Model> model, const Limits& limits)
+Pipeline::Pipeline(std::shared_ptr<const Model> model, const Limits& limits, std::size_t slots)
     : model_(std::move(model)),
       limits_(limits),
       request_(model_->network->request()),
       normalise_(model_->settings.mean, model_->settings.std),
       geometry_(1, 1, model_->settings.side),
       presence_(model_->settings.side),
-      square_(area_of(model_->settings.side, model_->settings.side)),
-      gray_(new std::uint8_t[area_of(limits.max_height, limits.max_width)]) {
+      square_(area_of(model_->settings.side, model_->settings.side)) {
     geometry_.reserve(limits.max_height, limits.max_width);
+    if (limits.memory == EBTS_MEMORY_HOST) {
+        for (std::size_t i = 0; i < slots; ++i) {
+            gray_.emplace_back(new std::uint8_t[area_of(limits.max_height, limits.max_width)]);
+        }
+        return;
+    }
+    device_ = model_->network->device_way(*request_, limits, slots);
+    if (device_ == nullptr) {
+        throw Failure(EBTS_ERROR_INCOMPATIBLE,
+                      "Expected a backend that takes frames in CUDA memory (tensorrt, in a library "
+                      "built with EDGE_BTS_CUDA), but " +
+                          model_->name + " is open in " + model_->backend +
+                          "; open it in that one, or copy the frames to the host.");
+    }
 }
 
-void Pipeline::run(const Job& job, const std::uint8_t* gray, const Planes& planes,
+void Pipeline::keep(const Job& job, std::size_t slot) {
+    if (device_ != nullptr) {
+        device_->keep(job, slot);
+    } else {
+        cut(job, gray_[slot].get());
+    }
+}
+
+void Pipeline::run(const Job& job, std::optional<std::size_t> kept, const Planes& planes,
                    Clock::time_point since, Measurer& measurer, ebts_result& result) {
     const Clock::time_point started = Clock::now();
-    result.health = prepare(job, gray);
-    const Clock::time_point prepared = Clock::now();
-    request_->infer();
-    const Clock::time_point inferred = Clock::now();
-    finish(job, measurer, result);
+    plan(geometry_, job.roi);
+    const Passed passed = device_ != nullptr
+                              ? device_->run(job, kept, geometry_.box(), model_->settings)
+                              : pass(job, kept);
+    finish(job, passed.white, measurer, result);
     write_mask(job, measurer, planes);
     write_probability(job, output(), geometry_, planes);
     const Clock::time_point ended = Clock::now();
     result.width = static_cast<std::uint32_t>(job.width);
     result.height = static_cast<std::uint32_t>(job.height);
+    result.mm_per_pixel = job.mm;
     result.timestamp = job.timestamp;
     result.sequence = job.sequence;
-    result.preprocess_ms = milliseconds(prepared - started);
-    result.inference_ms = milliseconds(inferred - prepared);
-    result.postprocess_ms = milliseconds(ended - inferred);
+    result.preprocess_ms = passed.prepare_ms;
+    result.inference_ms = passed.infer_ms;
+    result.postprocess_ms =
+        std::max(0.0, milliseconds(ended - started) - passed.prepare_ms - passed.infer_ms);
     const auto deadline = std::chrono::microseconds(limits_.deadline_us);
     if (limits_.deadline_us != 0 && ended - since > deadline) result.health |= EBTS_HEALTH_LATE;
 }
 
-/// Fills the input of the network; returns what the frame itself says of its health.
-std::uint32_t Pipeline::prepare(const Job& job, const std::uint8_t* gray) {
+Difference Pipeline::self_test() {
+    if (device_ != nullptr) device_->leave();
+    return compare(*model_->golden, normalise_, *request_);
+}
+
+/// Takes a frame in the memory of the host through the network.
+Passed Pipeline::pass(const Job& job, std::optional<std::size_t> kept) {
+    const Clock::time_point started = Clock::now();
     const ebts_rect& roi = job.roi;
-    Plane<const std::uint8_t> region{gray, roi.width};
-    if (gray == nullptr && is_cut(job)) {
-        region = {job.pixels, static_cast<std::ptrdiff_t>(job.pitch)};
-    } else if (gray == nullptr) {
-        cut(job, gray_.get());
-        region.data = gray_.get();
+    Plane<const std::uint8_t> region{job.pixels, static_cast<std::ptrdiff_t>(job.pitch)};
+    if (kept || !is_cut(job)) {
+        if (!kept) keep(job, 0);
+        region = {gray_[kept.value_or(0)].get(), roi.width};
     }
     const std::size_t white = count_white(region, roi.height, roi.width);
-    const int side = model_->settings.side;
-    plan(geometry_, roi);
-    geometry_.letterbox(region, {square_.data(), side});
+    geometry_.letterbox(region, {square_.data(), model_->settings.side});
     normalise_(square_.data(), square_.size(), request_->input());
-    const std::size_t area = job.sector ? job.sector.area() : area_of(roi.height, roi.width);
-    return 2 * white >= area ? EBTS_HEALTH_SATURATED : EBTS_HEALTH_OK;
+    const Clock::time_point prepared = Clock::now();
+    request_->infer();
+    return {white, milliseconds(prepared - started), milliseconds(Clock::now() - prepared)};
 }
 
 /// What the output of the network says of its health.
@@ -186,19 +222,35 @@ bool Pipeline::is_present(const Job& job, double presence) noexcept {
     return presence >= (keeps ? limits_.presence_keep : model_->settings.presence_threshold);
 }
 
-void Pipeline::finish(const Job& job, Measurer& measurer, ebts_result& result) {
-    const Settings& settings = model_->settings;
+/// Writes 0 or 1 where the region is lesion.
+void Pipeline::find_mask(const Job& job, Plane<std::uint8_t> mask) {
     const ebts_rect& roi = job.roi;
+    const auto width = static_cast<std::size_t>(roi.width);
+    if (device_ == nullptr) {
+        const Settings& settings = model_->settings;
+        geometry_.to_source_mask({output(), settings.side}, settings.threshold, mask);
+    } else {
+        const std::uint8_t* row = device_->mask();
+        for (int y = 0; y < roi.height; ++y, row += width) {
+            std::copy_n(row, width, mask.data + y * mask.pitch);
+        }
+    }
+    if (job.sector) {
+        clear_outside(job.sector, roi, mask.data, static_cast<std::size_t>(mask.pitch));
+    }
+}
+
+/// Judges and measures what the network gave for a job.
+void Pipeline::finish(const Job& job, std::size_t white, Measurer& measurer, ebts_result& result) {
+    const ebts_rect& roi = job.roi;
+    const std::size_t area = job.sector ? job.sector.area() : area_of(roi.height, roi.width);
     const std::uint32_t broken = judge();
     result.presence = presence_.score(output());
     shown_ = is_present(job, result.presence) && broken == 0;
 
     const Plane<std::uint8_t> mask = measurer.begin(roi.height, roi.width);
     if (shown_) {
-        geometry_.to_source_mask({output(), settings.side}, settings.threshold, mask);
-        if (job.sector) {
-            clear_outside(job.sector, roi, mask.data, static_cast<std::size_t>(mask.pitch));
-        }
+        find_mask(job, mask);
     } else {
         for (int y = 0; y < roi.height; ++y) {
             std::fill_n(mask.data + y * mask.pitch, roi.width, std::uint8_t{0});
@@ -208,7 +260,8 @@ void Pipeline::finish(const Job& job, Measurer& measurer, ebts_result& result) {
     result.component_count = static_cast<std::uint32_t>(measurer.count());
     result.components_found = static_cast<std::uint32_t>(measurer.found());
     result.components = measurer.count() == 0 ? nullptr : measurer.listed();
-    result.health |= broken;
+    result.health = broken;
+    if (2 * white >= area) result.health |= EBTS_HEALTH_SATURATED;
     if (measurer.found() == 0) result.health |= EBTS_HEALTH_EMPTY;
 }
 

@@ -20,6 +20,8 @@ class Sector {
     Sector(const ebts_point* corners, std::size_t count) noexcept;
 
     explicit operator bool() const noexcept { return count_ != 0; }
+    std::size_t count() const noexcept { return count_; }
+    const std::array<ebts_point, kMostCorners>& corners() const noexcept { return corners_; }
     bool operator==(const Sector& other) const noexcept;
 
     /// The box around all corners.

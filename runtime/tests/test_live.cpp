@@ -289,6 +289,14 @@ TEST_CASE("planes that do not fit are refused and the result waits") {
     CHECK(poll(session, result, kLong, &planes) == EBTS_ERROR_PLANE);
     CHECK(std::count(mask.begin(), mask.end(), 9) == 1600);
     planes.mask_pitch = 40;
+    planes.width = 40;
+    planes.height = 39;
+    CHECK(poll(session, result, kLong, &planes) == EBTS_ERROR_PLANE);
+    planes.width = 39;
+    planes.height = 64;
+    CHECK(poll(session, result, kLong, &planes) == EBTS_ERROR_PLANE);
+    CHECK(std::count(mask.begin(), mask.end(), 9) == 1600);
+    planes.width = 40;
     CHECK(poll(session, result, kLong, &planes) == EBTS_OK);
     CHECK(std::count(mask.begin(), mask.end(), 1) == 400);
 }
@@ -598,13 +606,29 @@ TEST_CASE("a program that was built with an older header is served as it was the
     ebts_frame frame = frame_of(pixels.data(), 40, 40);
     frame.struct_size = offsetof(ebts_frame, sector);
     frame.sector_count = 77;
+    frame.memory = 77;
+    std::vector<std::uint8_t> mask(1600);
+    auto planes = sized<ebts_planes>();
+    planes.struct_size = offsetof(ebts_planes, width);
+    planes.mask = mask.data();
+    planes.width = planes.height = 1;
     ebts_result result;
     std::memset(&result, 0x5A, sizeof result);
     result.struct_size = offsetof(ebts_result, wait_ms);
-    REQUIRE(ebts_segment(session.get(), &frame, nullptr, &result) == EBTS_OK);
+    REQUIRE(ebts_segment(session.get(), &frame, &planes, &result) == EBTS_OK);
+    CHECK(std::count(mask.begin(), mask.end(), 1) == 400);
     CHECK(result.struct_size == offsetof(ebts_result, wait_ms));
     CHECK(result.component_count == 1);
     CHECK(result.newer_frames == 0x5A5A5A5A5A5A5A5A);
+    // Those of the header before frames could lie on a GPU.
+    frame.sector_count = 0;
+    frame.struct_size = offsetof(ebts_frame, memory);
+    result.struct_size = offsetof(ebts_result, mm_per_pixel);
+    REQUIRE(ebts_segment(session.get(), &frame, &planes, &result) == EBTS_OK);
+    CHECK(result.newer_frames == 0);
+    double untouched = 0;
+    std::memcpy(&untouched, &result.mm_per_pixel, sizeof untouched);
+    CHECK(untouched != 0);
     frame.struct_size -= 1;
     CHECK(ebts_segment(session.get(), &frame, nullptr, &result) == EBTS_ERROR_ARGUMENT);
     frame.struct_size = offsetof(ebts_frame, sector) + sizeof frame.sector / 2;

@@ -163,6 +163,48 @@ TEST_CASE("a golden frame that is not reproduced fails the self-test") {
     }
 }
 
+TEST_CASE(
+    "a frame says in which memory it lies, and no backend but TensorRT takes any but the host's") {
+    const auto model = fake_model();
+    auto options = limits_of();
+    ebts_session* none = nullptr;
+    for (const std::uint32_t live : {0U, 1U}) {
+        options.live = live;
+        options.memory = EBTS_MEMORY_CUDA;
+        CHECK(ebts_session_create(model.get(), &options, &none) == EBTS_ERROR_INCOMPATIBLE);
+        CHECK(std::string(ebts_last_error()).find("tensorrt") != std::string::npos);
+        options.memory = 2;
+        CHECK(ebts_session_create(model.get(), &options, &none) == EBTS_ERROR_ARGUMENT);
+        CHECK(none == nullptr);
+    }
+    const Session session = session_of(model);
+    const auto pixels = bright_square();
+    ebts_frame frame = frame_of(pixels.data(), 40, 40);
+    auto result = sized<ebts_result>();
+    const auto status = [&] { return ebts_segment(session.get(), &frame, nullptr, &result); };
+    for (const std::uint32_t memory : {std::uint32_t{EBTS_MEMORY_CUDA}, 2U, 0xFFFFFFFFU}) {
+        frame.memory = memory;
+        CHECK(status() == EBTS_ERROR_FRAME);
+    }
+    frame.memory = EBTS_MEMORY_HOST;
+    frame.stream = &frame;
+    CHECK(status() == EBTS_ERROR_FRAME);
+    frame.stream = nullptr;
+    CHECK(status() == EBTS_OK);
+}
+
+TEST_CASE("a result knows its frame's spacing") {
+    const auto model = fake_model();
+    const Session session = session_of(model);
+    const auto pixels = bright_square();
+    ebts_frame frame = frame_of(pixels.data(), 40, 40);
+    CHECK(segment(session.get(), frame).mm_per_pixel == 0);
+    frame.mm_per_pixel = 0.25;
+    const ebts_result result = segment(session.get(), frame);
+    CHECK(result.mm_per_pixel == 0.25);
+    CHECK(result.components[0]->area_mm2 == 400 * 0.25 * 0.25);
+}
+
 TEST_CASE("a second thread finds the session busy") {
     std::atomic<bool> inside{false};
     std::atomic<bool> leave{false};

@@ -7,10 +7,13 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
-#include <new>
 #include <utility>
 
+#include "cuda_memory.hpp"
 #include "failure.hpp"
+#if EDGE_BTS_DEVICE_FRAMES
+#include "device_frames.hpp"
+#endif
 
 namespace edge_bts {
 namespace {
@@ -18,16 +21,6 @@ namespace {
 constexpr const char* kInput = "image";
 constexpr const char* kOutput = "probability";
 constexpr std::size_t kAlignment = 256;  // of what TensorRT reads and writes
-
-/// Throws where CUDA fails.
-void check(cudaError_t status, const char* what) {
-    if (status == cudaSuccess) return;
-    cudaGetLastError();  // not to be found again by whoever asks next
-    if (status == cudaErrorMemoryAllocation) throw std::bad_alloc();
-    throw Failure(EBTS_ERROR_BACKEND, std::string("Expected CUDA to ") + what +
-                                          ", but it failed: " + cudaGetErrorString(status) +
-                                          "; open the bundle again.");
-}
 
 /// Keeps what TensorRT says; it may say it from several threads, and must not meet an exception.
 class Logger : public nvinfer1::ILogger {
@@ -66,70 +59,36 @@ class Logger : public nvinfer1::ILogger {
     std::vector<std::string> warnings_;
 };
 
-struct StreamDelete {
-    void operator()(cudaStream_t stream) const noexcept { cudaStreamDestroy(stream); }
-};
 struct GraphDelete {
     void operator()(cudaGraph_t graph) const noexcept { cudaGraphDestroy(graph); }
 };
 struct RunDelete {
     void operator()(cudaGraphExec_t run) const noexcept { cudaGraphExecDestroy(run); }
 };
-struct DeviceDelete {
-    void operator()(void* memory) const noexcept { cudaFree(memory); }
-};
-struct HostDelete {
-    void operator()(void* memory) const noexcept { cudaFreeHost(memory); }
-};
-
-/// One tensor: where the CPU and where the GPU finds it.
+/// A port of the network: its own memory, or what is given in its place.
 class Tensor {
   public:
-    Tensor(std::size_t bytes, bool mapped) : bytes_(bytes) {
-        void* memory = nullptr;
-        check(cudaHostAlloc(&memory, bytes, mapped ? cudaHostAllocMapped : cudaHostAllocDefault),
-              "pin memory");
-        host_.reset(static_cast<float*>(memory));
-        std::fill_n(host_.get(), bytes / sizeof(float), 0.0F);
-        if (mapped) {
-            check(cudaHostGetDevicePointer(&memory, host_.get(), 0), "map memory");
-            own_ = static_cast<float*>(memory);
-        } else {
-            check(cudaMalloc(&memory, bytes), "give memory");
-            device_.reset(memory);
-            own_ = static_cast<float*>(memory);
-        }
-        used_ = own_;
-    }
+    Tensor(std::size_t count, bool mapped) : own_(count, mapped), used_(own_.device()) {}
 
-    float* host() const noexcept { return host_.get(); }
+    float* host() const noexcept { return own_.host(); }
     float* used() const noexcept { return used_; }
 
     /// Whether the pointer is another one now.
     bool use(float* given) noexcept {
-        const float* before = std::exchange(used_, given == nullptr ? own_ : given);
+        const float* before = std::exchange(used_, given == nullptr ? own_.device() : given);
         return used_ != before;
     }
 
     void copy_in(cudaStream_t stream) const {
-        if (!copied()) return;
-        check(cudaMemcpyAsync(used_, host_.get(), bytes_, cudaMemcpyHostToDevice, stream),
-              "copy the input");
+        if (used_ == own_.device()) own_.copy_in(stream);
     }
     void copy_out(cudaStream_t stream) const {
-        if (!copied()) return;
-        check(cudaMemcpyAsync(host_.get(), used_, bytes_, cudaMemcpyDeviceToHost, stream),
-              "copy the output");
+        if (used_ == own_.device()) own_.copy_out(own_.count(), stream);
     }
 
   private:
-    bool copied() const noexcept { return device_ != nullptr && used_ == own_; }
-
-    std::size_t bytes_;
-    std::unique_ptr<float, HostDelete> host_;
-    std::unique_ptr<void, DeviceDelete> device_;  ///< Null where the host's is mapped.
-    float* own_ = nullptr;
-    float* used_ = nullptr;
+    Shared<float> own_;
+    float* used_;
 };
 
 std::string shape_of(const nvinfer1::Dims& dims) {
@@ -179,22 +138,20 @@ struct LoadedEngine {
     int side = 0;
     bool graph = false;   ///< Wished for.
     bool mapped = false;  ///< CPU and GPU share their memory.
+    int device = 0;
 
-    std::size_t bytes() const noexcept {
-        return static_cast<std::size_t>(side) * static_cast<std::size_t>(side) * sizeof(float);
+    std::size_t pixels() const noexcept {
+        return static_cast<std::size_t>(side) * static_cast<std::size_t>(side);
     }
 };
 
 struct TensorRtRequest::Parts {
     Parts(std::shared_ptr<const LoadedEngine> loaded, cudaStream_t given)
         : engine(std::move(loaded)),
-          input(engine->bytes(), engine->mapped),
-          output(engine->bytes(), engine->mapped) {
-        if (given == nullptr) {
-            check(cudaStreamCreateWithFlags(&given, cudaStreamNonBlocking), "make a stream");
-            own_stream.reset(given);
-        }
-        stream = given;
+          input(engine->pixels(), engine->mapped),
+          output(engine->pixels(), engine->mapped) {
+        if (given == nullptr) own_stream = make_stream();
+        stream = given == nullptr ? own_stream.get() : given;
         context.reset(engine->engine->createExecutionContext());
         if (context == nullptr) {
             throw Failure(EBTS_ERROR_BACKEND,
@@ -233,7 +190,7 @@ struct TensorRtRequest::Parts {
         output.copy_out(stream);
     }
 
-    void wait() { check(cudaStreamSynchronize(stream), "run the network"); }
+    void wait() { check_cuda(cudaStreamSynchronize(stream), "run the network"); }
 
     /// Records a run, copies included. What TensorRT sets up at the first run after a change must
     /// not be recorded, so that one goes before.
@@ -242,7 +199,7 @@ struct TensorRtRequest::Parts {
         launch_each();
         wait();
         try {
-            check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+            check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
             cudaGraph_t captured = nullptr;
             try {
                 launch_each();
@@ -253,9 +210,9 @@ struct TensorRtRequest::Parts {
             }
             const cudaError_t ended = cudaStreamEndCapture(stream, &captured);
             const std::unique_ptr<CUgraph_st, GraphDelete> graph(captured);
-            check(ended, "capture a run");
+            check_cuda(ended, "capture a run");
             cudaGraphExec_t made = nullptr;
-            check(cudaGraphInstantiate(&made, graph.get(), 0), "make a graph of a run");
+            check_cuda(cudaGraphInstantiate(&made, graph.get(), 0), "make a graph of a run");
             run.reset(made);
         } catch (const Failure& failure) {
             cudaGetLastError();
@@ -265,7 +222,7 @@ struct TensorRtRequest::Parts {
     }
 
     std::shared_ptr<const LoadedEngine> engine;
-    std::unique_ptr<CUstream_st, StreamDelete> own_stream;
+    OwnStream own_stream;
     cudaStream_t stream = nullptr;
     Tensor input;
     Tensor output;
@@ -274,8 +231,9 @@ struct TensorRtRequest::Parts {
     std::string doubt;
 };
 
-TensorRtRequest::TensorRtRequest(std::shared_ptr<const LoadedEngine> engine, cudaStream_t stream)
-    : parts_(std::make_unique<Parts>(std::move(engine), stream)) {
+TensorRtRequest::TensorRtRequest(std::shared_ptr<const LoadedEngine> engine, cudaStream_t stream) {
+    const OnDevice here(engine->device);
+    parts_ = std::make_unique<Parts>(std::move(engine), stream);
     if (parts_->engine->graph) parts_->capture();
 }
 
@@ -287,6 +245,22 @@ float* TensorRtRequest::input() noexcept {
 
 const float* TensorRtRequest::output() const noexcept {
     return parts_->output.host();
+}
+
+const float* TensorRtRequest::device_output() const noexcept {
+    return parts_->output.used();
+}
+
+int TensorRtRequest::side() const noexcept {
+    return parts_->engine->side;
+}
+
+int TensorRtRequest::device() const noexcept {
+    return parts_->engine->device;
+}
+
+bool TensorRtRequest::mapped() const noexcept {
+    return parts_->engine->mapped;
 }
 
 cudaStream_t TensorRtRequest::stream() const noexcept {
@@ -320,11 +294,12 @@ void TensorRtRequest::bind(float* device_input, float* device_output) {
 
 void TensorRtRequest::enqueue() {
     Parts& parts = *parts_;
+    const OnDevice here(parts.engine->device);
     if (parts.engine->graph && parts.run == nullptr && parts.doubt.empty()) parts.capture();
     if (parts.run == nullptr) {
         parts.launch_each();
     } else {
-        check(cudaGraphLaunch(parts.run.get(), parts.stream), "launch a graph");
+        check_cuda(cudaGraphLaunch(parts.run.get(), parts.stream), "launch a graph");
     }
 }
 
@@ -337,6 +312,16 @@ std::unique_ptr<Request> TensorRtNetwork::request() const {
 
 std::unique_ptr<TensorRtRequest> TensorRtNetwork::request(cudaStream_t stream) const {
     return std::make_unique<TensorRtRequest>(engine_, stream);
+}
+
+std::unique_ptr<DeviceWay> TensorRtNetwork::device_way(Request& request, const Limits& limits,
+                                                       std::size_t slots) const {
+#if EDGE_BTS_DEVICE_FRAMES
+    const OnDevice here(engine_->device);
+    return std::make_unique<DeviceFrames>(static_cast<TensorRtRequest&>(request), limits, slots);
+#else
+    return Network::device_way(request, limits, slots);
+#endif
 }
 
 std::vector<int> tensorrt_version() {
@@ -374,6 +359,7 @@ std::unique_ptr<TensorRtNetwork> open_tensorrt(EngineKey key, int side, const Lo
     const auto loaded = std::make_shared<LoadedEngine>();
     loaded->side = side;
     loaded->graph = found.cuda_graph;
+    loaded->device = current;
     loaded->mapped = device.integrated != 0 && device.canMapHostMemory != 0;
     loaded->runtime.reset(nvinfer1::createInferRuntime(loaded->logger));
     if (loaded->runtime == nullptr) {

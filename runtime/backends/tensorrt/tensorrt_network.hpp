@@ -23,8 +23,8 @@ std::vector<int> tensorrt_version();
 
 struct LoadedEngine;
 
-/// One execution context with its buffers and stream. A thread that calls has the device current
-/// on which the network was opened.
+/// One execution context with its buffers and stream, on the device that was the thread's when the
+/// network was opened.
 ///
 /// Where CPU and GPU share their memory, input() and output() are mapped into the GPU; elsewhere
 /// they are pinned, and copied by the stream. Where the engine wishes for a CUDA graph, a run is
@@ -54,6 +54,12 @@ class TensorRtRequest : public Request {
     /// Throws Failure BACKEND.
     void enqueue();
 
+    /// Where the device finds the output, which bind() may have changed.
+    const float* device_output() const noexcept;
+
+    int side() const noexcept;
+    int device() const noexcept;
+    bool mapped() const noexcept;  ///< CPU and GPU share their memory.
     cudaStream_t stream() const noexcept;
 
     /// Why there is no graph though the engine wishes for one; empty if all is well.
@@ -70,6 +76,8 @@ class TensorRtNetwork : public Network {
     explicit TensorRtNetwork(std::shared_ptr<const LoadedEngine> engine);
 
     std::unique_ptr<Request> request() const override;
+    std::unique_ptr<DeviceWay> device_way(Request& request, const Limits& limits,
+                                          std::size_t slots) const override;
 
     /// On the caller's stream.
     std::unique_ptr<TensorRtRequest> request(cudaStream_t stream) const;

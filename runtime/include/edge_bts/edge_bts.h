@@ -88,6 +88,9 @@ extern "C" {
 /* The version of the library that runs, "0.1.0"; before 1.0 a minor version may change the ABI. */
 EBTS_API const char* ebts_version(void);
 
+/* The backends that this library was built with, e.g. "openvino tensorrt"; "" if there is none. */
+EBTS_API const char* ebts_backends(void);
+
 /* ---- Status ---- */
 
 /* The values never change. The command line's exit code for the same fault is in brackets. */
@@ -100,13 +103,15 @@ typedef enum ebts_status {
     EBTS_ERROR_ARGUMENT = 10,  /* NULL, a struct_size, an option out of range. */
     EBTS_ERROR_FRAME = 11,     /* A frame that describes no image: size, pitch, format, ROI. */
     EBTS_ERROR_TOO_LARGE = 12, /* A frame above max_width or max_height of its session. */
-    EBTS_ERROR_PLANE = 13,     /* An output plane with a pitch or an alignment that cannot be. */
+    EBTS_ERROR_PLANE = 13,     /* An output plane that is too small or whose pitch or alignment
+                                * cannot be. */
     EBTS_ERROR_BUSY = 14,      /* Another thread is in this session. */
     EBTS_ERROR_CLOSED = 15,    /* A model or session that was closed or destroyed. */
 
     EBTS_ERROR_BUNDLE = 20,       /* No bundle there, or one that is malformed [2]. */
     EBTS_ERROR_INTEGRITY = 21,    /* Signature, key, hash or content of the folder [7]. */
-    EBTS_ERROR_INCOMPATIBLE = 22, /* Needs a newer library, or a backend that is not here [3]. */
+    EBTS_ERROR_INCOMPATIBLE = 22, /* Needs a newer library, or a backend that is not here or does
+                                   * not do it [3]. */
     EBTS_ERROR_SELF_TEST = 23,    /* The machine computes other golden frames than export [3]. */
 
     EBTS_ERROR_BACKEND = 30, /* The network failed on a frame. */
@@ -214,6 +219,13 @@ typedef struct ebts_session ebts_session;
  * the next frame waits for it. */
 typedef void (*ebts_ready)(void* user);
 
+/* Where the pixels of a frame lie. */
+typedef enum ebts_memory {
+    EBTS_MEMORY_HOST = 0,
+    EBTS_MEMORY_CUDA = 1 /* Memory that the GPU of the model reads by the address that is given: its
+                          * own, managed, or mapped of the host. */
+} ebts_memory;
+
 typedef struct ebts_session_options {
     size_t struct_size;
     /* The largest frame that will come, in pixels, 1 to 16384 each. Frames may change their size
@@ -241,12 +253,19 @@ typedef struct ebts_session_options {
      * Forgotten when the size or the region of the frame changes. 0: every frame is on its own.
      * Masks are never averaged over frames: each is of its frame alone, and lags behind nothing. */
     double presence_keep;
+
+    /* An ebts_memory: where all frames of the session lie. With EBTS_MEMORY_CUDA gray, letterbox,
+     * normalisation, the way back and the threshold run on the GPU, to the same bits, and nothing
+     * but the mask and the network's square comes to the host. For the backend tensorrt; takes 2
+     * bytes a pixel of the GPU's memory, 4 for a live session. */
+    uint32_t memory;
 } ebts_session_options;
 
 /* Makes a session. Sessions of one model take turns in its network: open the bundle twice to run
  * two streams side by side.
  * `session`: set to the session, or to NULL where it cannot be made.
- * Errors: ARGUMENT, CLOSED, BACKEND, MEMORY. */
+ * Errors: ARGUMENT, CLOSED, BACKEND, MEMORY; INCOMPATIBLE if the model takes no frames in that
+ * memory. */
 EBTS_API ebts_status ebts_session_create(const ebts_model* model,
                                          const ebts_session_options* options,
                                          ebts_session** session);
@@ -309,6 +328,10 @@ typedef struct ebts_frame {
                                * the frame; pixels belong by their centre, and where the outline
                                * crosses itself every second field does. */
     size_t sector_count;
+
+    uint32_t memory; /* An ebts_memory; that of its session. */
+    void* stream;    /* EBTS_MEMORY_CUDA: the cudaStream_t whose work, as it is now, writes the
+                      * frame; NULL: it is written. */
 } ebts_frame;
 
 /* ---- Planes and result out ---- */
@@ -321,6 +344,11 @@ typedef struct ebts_planes {
     float* probability;       /* 0 outside the ROI or sector; in [0, 1], or as the network gave it
                                * where health is NAN or OUT_OF_RANGE; NULL: not wanted. */
     size_t probability_pitch; /* At least 4 width; a multiple of 4. */
+
+    /* The largest frame for which there is room: a larger one is EBTS_ERROR_PLANE. 0: room for
+     * every frame that the session takes. */
+    uint32_t width;
+    uint32_t height;
 } ebts_planes;
 
 /* The health word: 0 is OK, else a sum of these. */
@@ -386,6 +414,8 @@ typedef struct ebts_result {
     double age_ms;         /* From ebts_submit until it was handed out. */
     uint64_t newer_frames; /* Submitted since: the image on the screen is no longer its own, if this
                             * is not 0. */
+
+    double mm_per_pixel; /* Of the frame; 0: no length in mm is known. */
 } ebts_result;
 
 /* Segments one frame; returns when all is done. Not for a live session.
@@ -429,16 +459,18 @@ EBTS_API ebts_status ebts_segment(ebts_session* session, const ebts_frame* frame
  * to the delay. */
 
 /* Hands a frame to a live session: copies the gray of its region and returns. It waits for no
- * frame that runs; `frame` and what it points to are yours again.
- * Errors: ARGUMENT (also for a session that is not live), CLOSED, FRAME, TOO_LARGE, BUSY. A frame
- * that is refused counts as an error (but for BUSY, NULL and CLOSED), and no result comes of it. */
+ * frame that runs (EBTS_MEMORY_CUDA: but for its stream, and until the GPU has read it); `frame`
+ * and what it points to are yours again. Errors: ARGUMENT (also for a session that is not live),
+ * CLOSED, FRAME, TOO_LARGE, BUSY; BACKEND where the GPU failed to read it. A frame that is refused
+ * counts as an error (but for BUSY, NULL and CLOSED), and no result comes of it. */
 EBTS_API ebts_status ebts_submit(ebts_session* session, const ebts_frame* frame);
 
 /* Hands out the newest result of a live session, once.
  *
  * `wait_us`: how long to wait for one if there is none yet; 0 returns at once.
  * `planes`: as for ebts_segment, of the size of the frame that was submitted (see the width and
- *   height of the result; where sizes change, make planes large enough for all). Mask and
+ *   height of the result). Where sizes change, make planes large enough for all, or say in their
+ *   width and height how large they are: a result with a larger frame then waits. Mask and
  *   probability are copied. The probability is worked out only here, by the calling thread.
  * `result`: filled where EBTS_OK is returned, else as it was.
  * NOTHING_NEW: no frame was finished since the last call, and the result of before is still right.

@@ -14,6 +14,10 @@ struct CUstream_st {
     bool recording = false;
 };
 
+struct CUevent_st {
+    cudaStream_t stream = nullptr;
+};
+
 struct CUgraph_st {
     std::vector<Work> work;
 };
@@ -26,9 +30,14 @@ namespace {
 
 enum class Kind { device, pinned, mapped };
 
+struct Piece {
+    Kind kind;
+    std::size_t size;
+};
+
 struct State {
     fake_cuda::Device device;
-    std::map<const void*, Kind> memory;
+    std::map<const void*, Piece> memory;
     int objects = 0;
     int captures = 0;
     int graph_launches = 0;
@@ -41,17 +50,9 @@ struct State {
 
 State state;
 
-/// Whether this call is the one that fails.
-bool fails(const char* name) {
-    if (state.countdown == 0 || (!state.name.empty() && state.name != name)) return false;
-    if (--state.countdown > 0) return false;
-    state.failed = true;
-    return true;
-}
-
 cudaError_t take(void** memory, std::size_t size, Kind kind) {
     *memory = std::aligned_alloc(256, (size + 255) / 256 * 256);
-    state.memory[*memory] = kind;
+    state.memory[*memory] = {kind, size};
     return cudaSuccess;
 }
 
@@ -63,7 +64,20 @@ cudaError_t give(void* memory) {
 
 bool is(const void* memory, Kind kind) {
     const auto found = state.memory.find(memory);
-    return found != state.memory.end() && found->second == kind;
+    return found != state.memory.end() && found->second.kind == kind;
+}
+
+/// The piece of memory in which an address lies.
+std::map<const void*, Piece>::const_iterator piece(const void* memory) {
+    auto found = state.memory.upper_bound(memory);
+    if (found == state.memory.begin()) return state.memory.end();
+    --found;
+    const auto into = static_cast<const char*>(memory) - static_cast<const char*>(found->first);
+    return static_cast<std::size_t>(into) < found->second.size ? found : state.memory.end();
+}
+
+void work_off(cudaStream_t stream) {
+    for (const Work& work : std::exchange(stream->waiting, {})) work();
 }
 
 }  // namespace
@@ -81,6 +95,12 @@ void fail(int number, cudaError_t status, const std::string& name) {
     state.status = status;
     state.name = name;
     state.failed = false;
+}
+bool fails(const char* name) {
+    if (state.countdown == 0 || (!state.name.empty() && state.name != name)) return false;
+    if (--state.countdown > 0) return false;
+    state.failed = true;
+    return true;
 }
 bool failed() {
     return state.failed;
@@ -118,7 +138,7 @@ void put(cudaStream_t stream, Work work) {
 }  // namespace fake_cuda
 
 #define FAIL_IF_ASKED(name) \
-    if (fails(name)) return state.status
+    if (fake_cuda::fails(name)) return state.status
 
 extern "C" {
 
@@ -131,6 +151,10 @@ cudaError_t cudaGetDevice(int* device) {
     FAIL_IF_ASKED("cudaGetDevice");
     *device = 0;
     return state.device.there ? cudaSuccess : cudaErrorNoDevice;
+}
+
+cudaError_t cudaSetDevice(int device) {
+    return device == 0 && state.device.there ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
@@ -195,6 +219,55 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t size, cudaMe
     return cudaSuccess;
 }
 
+cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t size, cudaStream_t stream) {
+    FAIL_IF_ASKED("cudaMemsetAsync");
+    if (piece(memory) == state.memory.end()) return cudaErrorInvalidValue;
+    fake_cuda::put(stream, [=] { std::memset(memory, value, size); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* about, const void* memory) {
+    FAIL_IF_ASKED("cudaPointerGetAttributes");
+    const auto found = piece(memory);
+    *about = {};
+    about->type = cudaMemoryTypeUnregistered;
+    if (found == state.memory.end()) return cudaSuccess;
+    about->type = found->second.kind == Kind::device ? cudaMemoryTypeDevice : cudaMemoryTypeHost;
+    about->devicePointer = const_cast<void*>(memory);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+    FAIL_IF_ASKED("cudaEventCreateWithFlags");
+    *event = new CUevent_st;
+    ++state.objects;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    --state.objects;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    FAIL_IF_ASKED("cudaEventRecord");
+    event->stream = stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    FAIL_IF_ASKED("cudaStreamWaitEvent");
+    fake_cuda::put(stream, [other = event->stream] { work_off(other); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
+    FAIL_IF_ASKED("cudaEventElapsedTime");
+    *milliseconds = 0.001F;
+    return cudaSuccess;
+}
+
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
     FAIL_IF_ASKED("cudaStreamCreateWithFlags");
     if (flags != cudaStreamNonBlocking) return cudaErrorInvalidValue;
@@ -212,7 +285,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     FAIL_IF_ASKED("cudaStreamSynchronize");
     if (stream->recording) return cudaErrorStreamCaptureUnsupported;
-    for (const Work& work : std::exchange(stream->waiting, {})) work();
+    work_off(stream);
     return cudaSuccess;
 }
 

@@ -27,6 +27,9 @@ Device& device();
 /// 0: none.
 void fail(int number, cudaError_t status = cudaErrorUnknown, const std::string& name = "");
 
+/// Whether this call is the one that fail() named; for those that are made elsewhere.
+bool fails(const char* name);
+
 /// Whether the call that fail() named came.
 bool failed();
 

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,12 +11,15 @@
 #include "device_geometry.hpp"
 #include "edge_bts/edge_bts.h"
 #include "gray.hpp"
+#include "sector.hpp"
 #include "support.hpp"
 
 using edge_bts::Geometry;
 using edge_bts::Letterbox;
 using edge_bts::Normaliser;
 using edge_bts::device::letterbox;
+using edge_bts::device::Outline;
+using edge_bts::device::survey;
 using edge_bts::device::to_source;
 using support::Guarded;
 using support::has_device;
@@ -274,6 +278,60 @@ TEST_CASE("every format becomes gray as in the core, at odd addresses too") {
     }
 }
 
+TEST_CASE("gray, the black around a sector and the count of white pixels are those of the core") {
+    if (!has_device()) return;
+    constexpr int kHeight = 61;
+    constexpr int kWidth = 1037;  // more than two blocks
+    // Concave, crossing itself, with a level edge, and beyond the region on all sides.
+    const std::vector<std::vector<ebts_point>> shapes = {
+        {},
+        {{1037, 0}, {400, 61}, {0, 3}},
+        {{5, 5}, {900, 5}, {900, 50}, {450, 12}, {5, 50}},
+        {{0, 0}, {1037, 61}, {1037, 0}, {0, 61}},
+        {{519, 0}, {519, 61}, {520, 61}, {520, 0}}};
+    const support::Stream stream;
+    for (const auto& corners : shapes) {
+        Outline outline{static_cast<int>(corners.size()), {}, {}};
+        for (std::size_t i = 0; i < corners.size(); ++i) {
+            outline.x[i] = corners[i].x;
+            outline.y[i] = corners[i].y;
+        }
+        const edge_bts::Sector sector(corners.data(), corners.size());
+        for (std::uint32_t format = EBTS_GRAY8; format <= EBTS_NV12; ++format) {
+            CAPTURE(corners.size());
+            CAPTURE(format);
+            const int row = kWidth * static_cast<int>(edge_bts::pixel_bytes(format));
+            auto pixels = support::bytes(area(kHeight, row), format);
+            for (std::uint8_t& value : pixels) value = value > 100 ? 255 : value;
+            std::vector<std::uint8_t> gray = pixels;
+            if (!edge_bts::is_gray(format)) {
+                gray.resize(area(kHeight, kWidth));
+                edge_bts::to_gray(format, 4095, pixels.data(), static_cast<std::size_t>(row),
+                                  kHeight, kWidth, {gray.data(), kWidth});
+            }
+            if (sector) {
+                edge_bts::clear_outside(sector, {0, 0, kWidth, kHeight}, gray.data(), kWidth);
+            }
+            const auto white =
+                static_cast<std::uint32_t>(std::count(gray.begin(), gray.end(), 255));
+            CHECK(white > 0);
+            Guarded<std::uint8_t> frame(kHeight, row, row + 3, 1, 255);
+            Guarded<std::uint8_t> kept(kHeight, kWidth, kWidth, 0, 7);
+            Guarded<std::uint32_t> count(1, 1, 1, 0, 0);
+            frame.set(pixels);
+            const edge_bts::device::Frame given{frame.device(), frame.pitch(), format, 4095};
+            support::require(
+                survey(given, kHeight, kWidth, outline, kept.device(), count.device(), stream));
+            support::require(
+                survey(given, kHeight, kWidth, outline, nullptr, count.device(), stream));
+            stream.wait();
+            CHECK(kept.get() == gray);
+            CHECK(kept.intact());
+            CHECK(count.get()[0] == 2 * white);  // both calls added
+        }
+    }
+}
+
 TEST_CASE("a region of a frame in mapped memory of the host gives the bits of the core") {
     if (!has_device()) return;
     const Size frame{300, 400, 0};
@@ -343,6 +401,12 @@ TEST_CASE("what cannot be read or written is refused by status") {
     CHECK(refused({pixels, 4, EBTS_NV12 + 1, 0}, square));
     CHECK(refused({pixels, 4, EBTS_GRAY16, 0}, square));
     CHECK(refused({pixels, 4, EBTS_GRAY16, 65536}, square));
+    std::uint32_t white = 0;
+    const Outline all{};
+    CHECK(survey({nullptr, 4, EBTS_GRAY8, 0}, 4, 4, all, nullptr, &white, nullptr) ==
+          cudaErrorInvalidValue);
+    CHECK(survey({pixels, 4, EBTS_GRAY8, 0}, 4, 4, all, nullptr, nullptr, nullptr) ==
+          cudaErrorInvalidValue);
     CHECK(to_source(box, square, kThreshold, {nullptr, 0}, {nullptr, 0}, nullptr) ==
           cudaErrorInvalidValue);
     CHECK(to_source(box, nullptr, kThreshold, {square, 4}, {nullptr, 0}, nullptr) ==

@@ -50,6 +50,12 @@ T __ldg(const T* at) {
     return *at;
 }
 
+inline unsigned atomicAdd(unsigned* at, unsigned value) {
+    const unsigned before = *at;
+    *at += value;
+    return before;
+}
+
 inline int __clz(int value) {
     return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value));
 }
@@ -94,6 +100,7 @@ inline float __ll2float_rn(long long value) {
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments... arguments) {
+    if (fake_cuda::fails("cudaLaunchKernelEx")) return cudaErrorLaunchFailure;
     const dim3 grid = config->gridDim;
     const dim3 threads = config->blockDim;
     fake_cuda::put(config->stream,
