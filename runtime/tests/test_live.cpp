@@ -415,6 +415,23 @@ TEST_CASE("closed handles are refused by every call, and closing twice is nothin
     }
 }
 
+TEST_CASE("NULL is refused by every call of a live session, and none of them is a frame") {
+    const auto model = fake_model();
+    const Session live = session_of(model, live_limits());
+    const auto pixels = bright_square();
+    const ebts_frame frame = frame_of(pixels.data(), 40, 40);
+    auto result = sized<ebts_result>();
+    auto counts = sized<ebts_counts>();
+    CHECK(ebts_submit(nullptr, &frame) == EBTS_ERROR_ARGUMENT);
+    CHECK(ebts_submit(live.get(), nullptr) == EBTS_ERROR_ARGUMENT);
+    CHECK(ebts_poll(nullptr, 0, nullptr, &result) == EBTS_ERROR_ARGUMENT);
+    CHECK(ebts_poll(live.get(), 0, nullptr, nullptr) == EBTS_ERROR_ARGUMENT);
+    CHECK(ebts_session_counts(nullptr, &counts) == EBTS_ERROR_ARGUMENT);
+    CHECK(ebts_session_counts(live.get(), nullptr) == EBTS_ERROR_ARGUMENT);
+    CHECK(std::string(ebts_last_error()).find("NULL") != std::string::npos);
+    CHECK(counts_of(live.get()).frames == 0);
+}
+
 TEST_CASE("the calls of one kind of session are refused by the other") {
     const auto model = fake_model();
     const Session direct = session_of(model);

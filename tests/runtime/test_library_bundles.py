@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ctypes as c
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import libedge_bts as ebts
+import numpy as np
 import pytest
-from libedge_bts import Library
+from libedge_bts import Library, blobs
 
 from edge_bts.bundle import open_bundle_folder, write_bundle
 from edge_bts.errors import EdgeBtsError
@@ -288,3 +293,96 @@ def test_what_was_compiled_is_kept_and_never_trusted(
     assert status == ebts.ARGUMENT
     assert "cache_dir" in library.error()
     assert not model
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused_or_told(
+    library: Library, blob_bundle: Path, maker: Path, tmp_path: Path, weight: float
+) -> None:
+    """A golden frame refuses them; without one every frame says so and has an empty mask."""
+    bundle = open_bundle_folder(blob_bundle, Trust(allow_unsigned=True))
+    fields = bundle.manifest.model_dump(exclude={"files"})
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    slope = np.float32(2.5).tobytes()
+    assert files["model.openvino.bin"].count(slope) == 1
+    files["model.openvino.bin"] = files["model.openvino.bin"].replace(
+        slope, np.float32(weight).tobytes()
+    )
+    write_bundle(tmp_path / "golden.ebts", fields, files)
+    status = refused_alike(library, tmp_path / "golden.ebts", maker, allow_unsigned=1)
+    assert status == ebts.SELF_TEST, library.error()
+    if not np.isnan(weight):
+        return  # a sigmoid makes probabilities of infinity: the golden frame alone can tell
+    del files[GOLDEN_NAME]
+    write_bundle(tmp_path / "without.ebts", fields, files)
+    status, model = library.open(tmp_path / "without.ebts", allow_unsigned=1)
+    assert status == ebts.OK
+    _, session = library.session(model, max_width=64, max_height=64)
+    for seed in range(3):
+        status, mask, _, result = library.run(session, blobs(64, 64, seed))
+        assert status == ebts.OK
+        assert result.health & ebts.NAN
+        assert result.health & ebts.EMPTY
+        assert not mask.any()
+    library.session_destroy(session)
+    library.model_close(model)
+
+
+def test_what_happens_to_the_folder_after_opening_changes_nothing(
+    library: Library, copy: Path, trusting: dict[str, Any]
+) -> None:
+    """Files that are overwritten, cut in place or removed: what was hashed is what runs."""
+    status, model = library.open(copy, **trusting)
+    assert status == ebts.OK
+    _, session = library.session(model, max_width=64, max_height=64)
+    frame = blobs(64, 64, 3)
+    want = library.run(session, frame)[1]
+    assert want.any()
+    for path in copy.iterdir():
+        path.write_bytes(bytes(path.stat().st_size))
+    assert library.open(copy, **trusting)[0] == ebts.INTEGRITY  # it has been changed indeed
+    _, later = library.session(model, max_width=64, max_height=64)
+    for path in copy.iterdir():
+        os.truncate(path, 0)
+    shutil.rmtree(copy)
+    for opened in (session, later):
+        assert library.self_test(opened) == ebts.OK
+        assert (library.run(opened, frame)[1] == want).all()
+        library.session_destroy(opened)
+    library.model_close(model)
+
+
+def test_openvino_without_its_plugin_is_a_sentence(
+    native_build: Path, blob_bundle: Path, tmp_path: Path
+) -> None:
+    """An installation that lost the plugin of the CPU: exit code 3's status, no abort."""
+    import openvino
+
+    libraries = Path(openvino.__file__).parent / "libs"
+    for path in libraries.iterdir():
+        if "cpu_plugin" in path.name:
+            continue
+        if re.match(r"libopenvino\.so", path.name):  # which looks for plugins beside itself
+            core = Path(shutil.copy(path, tmp_path))
+        else:
+            (tmp_path / path.name).symlink_to(path)
+    program = """
+import ctypes, sys
+from pathlib import Path
+from libedge_bts import Library
+core, library, bundle = sys.argv[1:]
+ctypes.CDLL(core, mode=ctypes.RTLD_GLOBAL)
+library = Library(Path(library))
+status, _ = library.open(Path(bundle), allow_unsigned=1)
+print(status, library.error())
+"""
+    where = str(native_build / "runtime" / "libedge_bts.so")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(core), where, str(blob_bundle)],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    status, sentence = done.stdout.split(" ", 1)
+    assert int(status) == ebts.INCOMPATIBLE, sentence
+    assert "plugin" in sentence
