@@ -331,7 +331,7 @@ typedef struct ebts_frame {
 
     uint32_t memory; /* An ebts_memory; that of its session. */
     void* stream;    /* EBTS_MEMORY_CUDA: the cudaStream_t whose work, as it is now, writes the
-                      * frame; NULL: it is written. */
+                      * frame (of the default stream: cudaStreamLegacy); NULL: it is written. */
 } ebts_frame;
 
 /* ---- Planes and result out ---- */
@@ -345,8 +345,8 @@ typedef struct ebts_planes {
                                * where health is NAN or OUT_OF_RANGE; NULL: not wanted. */
     size_t probability_pitch; /* At least 4 width; a multiple of 4. */
 
-    /* The largest frame for which there is room: a larger one is EBTS_ERROR_PLANE. 0: room for
-     * every frame that the session takes. */
+    /* The largest frame for which there is room: a larger one is EBTS_ERROR_PLANE. Both 0: room for
+     * every frame that comes. */
     uint32_t width;
     uint32_t height;
 } ebts_planes;
@@ -459,10 +459,11 @@ EBTS_API ebts_status ebts_segment(ebts_session* session, const ebts_frame* frame
  * to the delay. */
 
 /* Hands a frame to a live session: copies the gray of its region and returns. It waits for no
- * frame that runs (EBTS_MEMORY_CUDA: but for its stream, and until the GPU has read it); `frame`
- * and what it points to are yours again. Errors: ARGUMENT (also for a session that is not live),
- * CLOSED, FRAME, TOO_LARGE, BUSY; BACKEND where the GPU failed to read it. A frame that is refused
- * counts as an error (but for BUSY, NULL and CLOSED), and no result comes of it. */
+ * frame that runs; where the frame lies on a GPU it waits for its stream, and until the GPU has
+ * read it. `frame` and what it points to are yours again.
+ * Errors: ARGUMENT (also for a session that is not live), CLOSED, FRAME, TOO_LARGE, BUSY; BACKEND
+ * where a GPU failed to read it. A frame that is refused counts as an error (but for BUSY, NULL and
+ * CLOSED), and no result comes of it. */
 EBTS_API ebts_status ebts_submit(ebts_session* session, const ebts_frame* frame);
 
 /* Hands out the newest result of a live session, once.
