@@ -76,7 +76,7 @@ DeviceFrames::DeviceFrames(TensorRtRequest& request, const Limits& limits, std::
       inferred_(make_event(cudaEventDefault)) {
     slots_.reserve(slots);
     for (std::size_t i = 0; i < slots; ++i) {
-        slots_.emplace_back(area_of(limits.max_height, limits.max_width), request.mapped());
+        slots_.emplace_back(area_of(limits.max_height, limits.max_width));
     }
     // What TensorRT and a graph set up for another input is no frame's time.
     const Drained drained(request.stream());

@@ -30,11 +30,11 @@ class DeviceFrames : public DeviceWay {
 
   private:
     struct Slot {
-        Slot(std::size_t pixels, bool mapped)
-            : gray(make_device_memory<std::uint8_t>(pixels)), white(1, mapped) {}
+        explicit Slot(std::size_t pixels)
+            : gray(make_device_memory<std::uint8_t>(pixels)), white(1, false) {}
 
         DeviceMemory<std::uint8_t> gray;
-        Shared<std::uint32_t> white;
+        Shared<std::uint32_t> white;  ///< Not mapped: it is counted by atomic operations.
     };
 
     void look_at(const Job& job, bool wants_gray, Slot& slot, cudaStream_t stream);
