@@ -108,7 +108,7 @@ Bundle::Bundle(const std::string& path, const Trust& trust) : folder(path) {
 }
 
 /// Which backend opens nothing here, and why.
-Failure lacking(const Bundle& bundle, const std::string& backend) {
+[[maybe_unused]] Failure lacking(const Bundle& bundle, const std::string& backend) {
     return {EBTS_ERROR_INCOMPATIBLE, "Expected a library with " + backend + " to open " +
                                          bundle.folder.path() +
                                          ", but this one was built without it; install a build "
