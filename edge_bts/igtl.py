@@ -1,4 +1,4 @@
-"""OpenIGTLink messages, as far as :mod:`edge_bts.replay` sends and reads them.
+"""OpenIGTLink messages, as far as :mod:`edge_bts.replay` and :mod:`edge_bts.view` need them.
 
 The twin of ``runtime/apps/igtl/codec.hpp``. Protocol 3: a message is a header of 58 bytes and a
 body, all numbers big-endian; a body of header version 2 carries pairs of key and value.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,13 +18,25 @@ from numpy.typing import NDArray
 
 from edge_bts.errors import InputError
 
-__all__ = ["HEADER_SIZE", "Body", "Header", "crc64", "image_body", "pack", "parse_header"]
+__all__ = [
+    "HEADER_SIZE",
+    "Body",
+    "Header",
+    "Image",
+    "crc64",
+    "image_body",
+    "pack",
+    "parse_header",
+    "parse_image",
+    "parse_string",
+]
 
 HEADER_SIZE = 58
 _HEADER = struct.Struct(">H12s20sQQQ")
 _EXTENDED = struct.Struct(">HHII")
 _IMAGE = struct.Struct(">HBBBB3H12f6H")
-_UINT8, _BIG_ENDIAN, _UTF8 = 3, 1, 106
+_UINT8, _UINT16, _BIG_ENDIAN, _UTF8 = 3, 5, 1, 106
+_LEAST_MM, _MOST_MM = 1e-4, 100.0  # what a spacing can be
 _COORDINATES = {"RAS": 1, "LPS": 2}
 _POLYNOMIAL = 0x42F0E1EBA9EA3693
 _TOP = 1 << 63
@@ -61,6 +74,20 @@ class Body:
     crc: int
 
 
+@dataclass(frozen=True)
+class Image:
+    """What an IMAGE of one slice holds.
+
+    Attributes:
+        pixels: uint8 or uint16 H x W, or uint8 H x W x 3 (RGB) or x 4 (RGBA).
+        spacing_mm: Of the metadata ``micronsPerPixel``, else of the matrix unless that is 1, which
+            servers send that do not know; None: unknown.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    spacing_mm: float | None
+
+
 def parse_header(data: bytes) -> Header:
     """Parse the 58 bytes of a header.
 
@@ -71,6 +98,94 @@ def parse_header(data: bytes) -> Header:
     if version not in (1, 2):
         raise InputError(f"Expected an OpenIGTLink header of version 1 or 2, but got {version}.")
     return Header(version, _text(kind), _text(device), timestamp, size, crc)
+
+
+def parse_image(header: Header, body: bytes) -> Image:
+    """Take an IMAGE apart.
+
+    Raises:
+        InputError: Sizes that do not add up, a part of an image, more than one slice, or other
+            pixels than :class:`Image` names.
+    """
+    content, metadata = _split(header, body)
+    if len(content) < _IMAGE.size:
+        raise InputError(
+            f"Expected an IMAGE of {_IMAGE.size} bytes or more, but got {len(content)}."
+        )
+    version, channels, scalar, order, _, *rest = _IMAGE.unpack_from(content)
+    size, matrix, part = rest[:3], rest[3:15], rest[15:]
+    width, height, depth = size
+    dtypes = {_UINT8: ("u1", "u1"), _UINT16: (">u2", "<u2")}
+    dtype = dtypes.get(scalar, ("", ""))[order - 1] if order in (1, 2) else ""
+    if version != 1 or not dtype or channels not in ((1, 3, 4) if dtype == "u1" else (1,)):
+        raise InputError(
+            "Expected uint8 pixels of 1, 3 or 4 components or uint16 of 1, but got scalar type "
+            f"{scalar} of {channels} in byte order {order}, version {version}."
+        )
+    if depth != 1 or width == 1 or part != [0, 0, 0, *size]:
+        raise InputError(
+            "Expected a whole image of one slice and more than one column, but got "
+            f"{width} x {height} x {depth} (pyigtl sends an array of two dimensions so: give it "
+            "(1, H, W))."
+        )
+    pixels = np.frombuffer(content, dtype, offset=_IMAGE.size)
+    if not pixels.size or pixels.size != width * height * channels:
+        raise InputError(
+            f"Expected {width} x {height} pixels of {channels} components, but got "
+            f"{len(content) - _IMAGE.size} bytes."
+        )
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)
+    return Image(native, _spacing_mm(metadata, matrix))
+
+
+def parse_string(header: Header, body: bytes) -> str:
+    """Return the text of a STRING.
+
+    Raises:
+        InputError: It is longer than what came.
+    """
+    content, _ = _split(header, body)
+    if len(content) < 4 or len(content) < 4 + (size := int.from_bytes(content[2:4], "big")):
+        raise InputError(f"Expected a whole STRING, but got {len(content)} bytes.")
+    return content[4 : 4 + size].decode("utf-8", "replace")
+
+
+def _split(header: Header, body: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return content and metadata of a body."""
+    if header.version < 2:
+        return body, {}
+    sizes = _EXTENDED.unpack_from(body) if len(body) >= _EXTENDED.size else (0, 0, 0, 0)
+    start, heads, texts, _ = sizes
+    end = len(body) - heads - texts
+    if start < _EXTENDED.size or end < start:
+        raise InputError(
+            f"Expected an extended header that fits its body, but got {sizes[:3]} in {len(body)} "
+            "bytes."
+        )
+    pairs, at = {}, end + heads
+    for index in range(int.from_bytes(body[end : end + 2], "big") if heads >= 2 else 0):
+        head = end + 2 + 8 * index
+        if head + 8 > end + heads:
+            raise InputError("Expected as many heads of metadata as it counts, but they are cut.")
+        key, _, value = struct.unpack_from(">HHI", body, head)
+        if at + key + value > len(body):
+            raise InputError("Expected metadata as long as its heads say, but it is cut.")
+        name, text = body[at : at + key], body[at + key : at + key + value]
+        pairs[name.decode("latin-1")] = text.decode("latin-1")
+        at += key + value
+    return body[start:end], pairs
+
+
+def _spacing_mm(metadata: Mapping[str, str], matrix: Sequence[float]) -> float | None:
+    with suppress(KeyError, ValueError):
+        said = float(metadata["micronsPerPixel"]) / 1000
+        if _LEAST_MM <= said <= _MOST_MM:
+            return said
+    across, down = math.hypot(*matrix[0:3]), math.hypot(*matrix[3:6])
+    # Floats that were a rotation times a spacing: equal to some of their 24 bits.
+    plausible = _LEAST_MM <= across <= _MOST_MM and math.isclose(across, down, rel_tol=1e-4)
+    return across if plausible and not math.isclose(across, 1.0, rel_tol=1e-4) else None
 
 
 def _text(padded: bytes) -> str:

@@ -35,6 +35,7 @@ _COMMANDS = (
     "compare",
     "run",
     "replay",
+    "view",
     "bench",
     "doctor",
 )
