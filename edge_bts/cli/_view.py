@@ -75,7 +75,7 @@ def view(
 
     from edge_bts.errors import InputError
     from edge_bts.view import Live
-    from edge_bts.view.server import Hub, application, listen, serve
+    from edge_bts.view.server import Hub, application, listen, server
 
     if not 0 < fps <= 1000:
         raise InputError(f"Expected --fps above 0 and at most 1000, but got {fps:g}.")
@@ -122,7 +122,7 @@ def view(
         print(address, flush=True)
         if open_browser:
             webbrowser.open(address)
-        serve(application(hub, token, welcome), listener)
+        server(application(hub, token, welcome)).run(sockets=[listener])
 
 
 def _place(text: str) -> tuple[str, int] | None:

@@ -38,7 +38,7 @@ from edge_bts import __version__
 from edge_bts.errors import EnvironmentMismatchError
 from edge_bts.view.wire import Notice, Shown
 
-__all__ = ["Hub", "application", "listen", "serve"]
+__all__ = ["Hub", "application", "listen", "server"]
 
 MOST_BROWSERS = 8
 _TYPES = {
@@ -266,8 +266,8 @@ def listen(port: int) -> socket.socket:
         ) from error
 
 
-def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def server(app: ASGIApp) -> uvicorn.Server:
+    """Return the server of an application; ``run(sockets=[listen(0)])`` serves until a signal."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -280,4 +280,4 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         ws_per_message_deflate=False,  # speckle does not compress
         timeout_graceful_shutdown=1,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)

@@ -107,8 +107,9 @@ class _Played:
                 return
             now = time.monotonic()
             yield Arrival(still.image, still.spacing_mm, now)
-            # No burst to catch up: what was late moves the schedule.
-            due = max(due + 1 / self.fps, now)
+            if now - due > 0.5 / self.fps:  # no burst to catch up: the schedule moves
+                due = now
+            due += 1 / self.fps
 
 
 def played(name: str, stills: Iterator[Still], fps: float) -> Source:
@@ -300,7 +301,8 @@ class _NodeResults:
         collector = threading.Thread(target=collect, name="view-images", daemon=True)
         collector.start()
         mask: tuple[int, NDArray[np.uint8]] | None = None
-        lost = None
+        told: int | None = None  # what the node has lost so far
+        lost = 0  # since the frame before
         for message in self._node.messages(("IMAGE", "STRING"), stop, say):
             stamp = message.header.timestamp
             if message.header.type == "IMAGE":
@@ -310,17 +312,16 @@ class _NodeResults:
                 continue
             report = _Report.of(parse_string(message.header, message.body))
             total = report.frames["dropped"] + report.frames["superseded"]
-            dropped, lost = 0 if lost is None else max(0, total - lost), total
+            lost += 0 if told is None else max(0, total - told)
+            told = total
             image = waiting.take(stamp)
             if image is None or image.image.shape != mask[1].shape:
-                lost -= 1  # told with the next that is shown
+                lost += 1
                 continue
-            yield replace(
-                image,
-                spacing_mm=report.mm_per_pixel,
-                found=report.finding(mask[1]),
-                dropped=dropped,
-            )
+            found = report.finding(mask[1])
+            spacing = report.mm_per_pixel
+            yield replace(image, spacing_mm=spacing, found=found, dropped=lost)
+            lost = 0
         collector.join()
 
 
@@ -339,15 +340,13 @@ class _Waiting:
             self._changed.notify()
 
     def take(self, stamp: int) -> Arrival | None:
-        """Return the image of a time, and forget older ones; a result may be ahead of it."""
+        """Return the image of a time, which a result may be ahead of; older ones are forgotten."""
         with self._changed:
-            self._changed.wait_for(lambda: stamp in self._images, _TICK_S)
-            while self._images:
-                oldest = next(iter(self._images))
-                image = self._images.pop(oldest)
-                if oldest == stamp:
-                    return image
-        return None
+            if not self._changed.wait_for(lambda: stamp in self._images, _TICK_S):
+                return None
+            while (oldest := next(iter(self._images))) != stamp:
+                del self._images[oldest]
+            return self._images.pop(stamp)
 
 
 def _mask(message: _Message) -> NDArray[np.uint8]:
