@@ -276,6 +276,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
         date_header=False,
         proxy_headers=False,
         limit_concurrency=64,
+        ws="websockets-sansio",
         ws_max_size=64,
         ws_per_message_deflate=False,  # speckle does not compress
         timeout_graceful_shutdown=1,

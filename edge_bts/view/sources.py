@@ -93,7 +93,7 @@ class Source(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Played:
     name: str
     stills: Iterator[Still]
@@ -356,7 +356,7 @@ def _mask(message: _Message) -> NDArray[np.uint8]:
             f"Expected the device Mask, but the node sends {message.header.device}; start it "
             "without --send probability."
         )
-    return (pixels != 0).astype(np.uint8)
+    return np.not_equal(pixels, 0).astype(np.uint8)
 
 
 class _Report(BaseModel):

@@ -18,7 +18,6 @@ from edge_bts.runtime import Health, Result
 from edge_bts.view.server import Hub, application, listen, server
 from edge_bts.view.wire import Shown
 
-
 HEIGHT, WIDTH = 64, 96
 SIDE = 16
 TOKEN = "t0ken-of-the-test"

@@ -170,7 +170,7 @@ def test_a_frame_that_cannot_be_segmented_is_shown_with_the_reason() -> None:
 def test_nothing_is_segmented_while_nobody_watches() -> None:
     """And what passed meanwhile was not dropped."""
     segmented: list[int] = []
-    stream = Stream(Bright(lambda frame: segmented.append(1)))
+    stream = Stream(Bright(lambda _: segmented.append(1)))
     stream.watched.clear()
     with stream.live:
         stream.source.give(*range(1, 11))
@@ -233,14 +233,10 @@ def test_the_mask_is_that_of_the_library() -> None:
 
     models = Path(__file__).parents[2] / "models"
     try:
-        opened = runtime.open(
-            models / "busbra-nano.ebts", trust=models / "release.pub", threads=1
-        )
+        opened = runtime.open(models / "busbra-nano.ebts", trust=models / "release.pub", threads=1)
     except EnvironmentMismatchError as error:
         pytest.skip(str(error))
-    sweep = list(
-        phantom_sweep(0, "malignant", height=96, width=128, spacing_mm=None, repeat=False)
-    )
+    sweep = list(phantom_sweep(0, "malignant", height=96, width=128, spacing_mm=None, repeat=False))
     want: list[Result] = []
     with opened as session:
         stream = Stream(session)
@@ -253,7 +249,5 @@ def test_the_mask_is_that_of_the_library() -> None:
     for frame, result in zip(stream.frames, want, strict=True):
         assert (frame.mask == result.mask).all()
         assert frame.presence == result.presence
-        assert [p.longest_mm for p in frame.components] == [
-            p.longest_mm for p in result.components
-        ]
+        assert [p.longest_mm for p in frame.components] == [p.longest_mm for p in result.components]
     assert any(frame.mask.any() for frame in stream.frames)

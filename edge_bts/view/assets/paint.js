@@ -44,12 +44,15 @@ export class Painter {
     this.#frame = frame;
   }
 
-  /** Draws it with `scale` canvas pixels a pixel, its corner at (x, y); `line` is the width of lines. */
-  draw(context, { x, y, scale, line, opacity, outline }) {
+  /**
+   * Draws it with `scale` canvas pixels a pixel, its corner at (x, y); `line` is the width of
+   * lines, and `fine` takes more time for the pixels between pixels.
+   */
+  draw(context, { x, y, scale, line, opacity, outline, fine }) {
     const { width, height, components } = this.#frame;
     context.save();
     context.imageSmoothingEnabled = true;
-    context.imageSmoothingQuality = "high";
+    context.imageSmoothingQuality = fine ? "high" : "medium";
     const box = [x, y, width * scale, height * scale];
     context.drawImage(this.#image, ...box);
     if (outline) {

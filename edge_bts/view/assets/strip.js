@@ -14,7 +14,8 @@ export function drawStrip(canvas, frames, { slots, deadline, selected }) {
   }
   const context = canvas.getContext("2d");
   const style = getComputedStyle(canvas);
-  const shade = (name) => style.getPropertyValue(`--${name}`);
+  const shades = {};
+  const shade = (name) => (shades[name] ??= style.getPropertyValue(`--${name}`));
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   const base = height - 17; // below it: what was dropped, and what was skipped

@@ -141,7 +141,7 @@ function draw() {
   }
   painter.load(frame);
   const context = picture.getContext("2d");
-  painter.draw(context, { x: 0, y: 0, scale, line: 1.8 * ratio, ...looks() });
+  painter.draw(context, { x: 0, y: 0, scale, line: 1.8 * ratio, fine: frozen, ...looks() });
   if (frame.spacing_mm) ruler(context, frame, scale, ratio);
   picture.dataset.number = frame.number;
   tell(frame);
@@ -393,7 +393,7 @@ function save() {
   context.fillRect(0, 0, canvas.width, canvas.height);
   const x = Math.floor((sheet - width) / 2);
   painter.load(frame);
-  painter.draw(context, { x, y: 0, scale, line: Math.max(1.5, scale * 0.7), ...looks() });
+  painter.draw(context, { x, y: 0, scale, line: Math.max(1.5, scale * 0.7), fine: true, ...looks() });
   const found = frame.components.slice(0, COLOURS.length).map((part, index) => {
     const [diameters, area] = sizes(part);
     return [`${frame.components.length > 1 ? `${"AB"[index]}  ` : ""}${diameters}, area ${area}`, COLOURS[index]];
@@ -433,6 +433,7 @@ $("opacity").oninput = filled;
 $("time").oninput = () => freeze(true, Number($("time").value) - RING + ring.length);
 $("theme").onclick = nextTheme;
 $("help-open").onclick = () => $("help").showModal();
+$("help-close").onclick = () => $("help").close();
 $("help").onclick = (event) => event.target === $("help") && $("help").close();
 
 const KEYS = {
