@@ -222,6 +222,7 @@ def _tensorrt() -> Iterator[Check]:
 _TRAIN = ("torch", "lightning_fabric", "kornia", "tensorboard", "matplotlib")
 _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "run, replay, eval, inspect, compare, key, sign": ("", ()),
+    "view": ("view", ("starlette", "uvicorn", "websockets")),
     "verify": ("export", ("onnxruntime", "onnx")),
     "bench": ("bench", ("torch", "onnxruntime", "matplotlib")),
     "train, distill, study": ("train", _TRAIN),

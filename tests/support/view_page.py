@@ -90,17 +90,17 @@ class Served:
 WELCOME = {
     "source": "test pattern",
     "model": Bright().describe(),
-    "fps": None,
+    "fps": 0.05,  # so that a frame counts as live for long, however slow the machine
     "deadline_ms": 100.0,
 }
 
 
 @contextmanager
-def serving(listener: socket.socket | None = None) -> Iterator[Served]:
-    """Serve the page in a thread."""
+def serving(listener: socket.socket | None = None, **welcome: Any) -> Iterator[Served]:
+    """Serve the page in a thread; ``welcome`` is told to browsers besides ``WELCOME``."""
     listener = listener or listen(0)
     hub = Hub()
-    running = server(application(hub, TOKEN, WELCOME))
+    running = server(application(hub, TOKEN, WELCOME | welcome))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -397,16 +397,18 @@ def test_drops_are_shown(page: Opened) -> None:
     assert "0 late of 2" in page.text("strip-text")
 
 
-def test_a_stream_that_stops_is_not_called_live(page: Opened) -> None:
+def test_a_stream_that_stops_is_not_called_live(browser: Any) -> None:
     """The image stays, dimmed, with the reason over it."""
-    page.served.hub.publish(Notice("waiting", "No connection to the image server."))
-    page.wait_for_text("nothing-text", "No connection to the image server.")
-    page.go_live(1)
-    page.wait_for_text("badge", "Not live. No connection to the image server.")
-    assert page.text("state").strip() == "Waiting"
-    page.served.hub.publish(Notice("ended", "The source has ended."))
-    page.wait_for_text("badge", "Not live. The source has ended.")
-    assert page.text("state").strip() == "Ended"
+    with serving(fps=None) as served, opened(browser, served) as page:
+        page.served.hub.publish(Notice("waiting", "No connection to the image server."))
+        page.wait_for_text("nothing-text", "No connection to the image server.")
+        page.go_live(1)
+        page.wait_for_text("badge", "Not live. No connection to the image server.")
+        assert page.text("state").strip() == "Waiting"
+        assert page.text("health-word") == "Not live"
+        page.served.hub.publish(Notice("ended", "The source has ended."))
+        page.wait_for_text("badge", "Not live. The source has ended.")
+        assert page.text("state").strip() == "Ended"
 
 
 def test_a_lost_connection_is_said_and_made_again(browser: Any) -> None:

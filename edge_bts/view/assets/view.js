@@ -19,6 +19,7 @@ const HEALTH = {
   empty: ["No lesion", "The network marks nothing on this frame.", "note"],
 };
 const OK = ["OK", "In time, and fit to be drawn.", "good"];
+const OLD = { word: "Not live", text: "This frame is old, and no newer one comes.", level: "caution" };
 const GRAVITY = ["good", "note", "caution", "bad"];
 
 const $ = (id) => document.getElementById(id);
@@ -207,10 +208,6 @@ function sizes(part) {
 }
 
 function tell(frame) {
-  const { word, text, level } = health(frame);
-  $("health").dataset.level = level;
-  set("health-word", word);
-  set("health-text", text);
   $("sizes").replaceChildren(
     ...frame.components.slice(0, COLOURS.length).map((part, index) => {
       const [diameters, area] = sizes(part);
@@ -245,7 +242,7 @@ function tell(frame) {
     "strip-text",
     `${frame.age_ms.toFixed(1)} ms · median ${ages[ages.length >> 1].toFixed(1)} · worst ${ages.at(-1).toFixed(1)} · ${late} late of ${ring.length}`,
   );
-  describe(frame, word);
+  describe(frame, health(frame).word);
 }
 
 /** Leaves a node alone that says it already: screen readers and selections notice a change. */
@@ -313,7 +310,7 @@ function refresh() {
     lost: "edge-bts view does not answer. If it was started again, open its new address.",
     waiting: notice?.text ?? "Waiting for an image",
     ended: notice?.text ?? "The source has ended.",
-  }[state];
+  }[state]; // none: what is shown is live, or frozen on purpose
   $("nothing").hidden = ring.length > 0;
   set("nothing-text", reason ?? "");
   const badge = frozen
@@ -324,6 +321,12 @@ function refresh() {
   set("badge", badge);
   picture.dataset.state = state;
   const frame = shown();
+  if (frame) {
+    const { word, text, level } = reason ? OLD : health(frame);
+    $("health").dataset.level = level;
+    set("health-word", word);
+    set("health-text", text);
+  }
   set("position", frame ? `Frame ${number.format(frame.number)}${frozen && missed ? ` · ${number.format(missed)} newer` : ""}` : "");
   for (const id of ["freeze", "back", "forward", "save"]) $(id).disabled = !frame;
   $("forward").disabled ||= !frozen || selected === ring.length - 1;
