@@ -158,10 +158,14 @@ function orthogonal({ longest_ends: [a, b], orthogonal_px: extent, contour }) {
 }
 
 function label(context, part, index, { x, y, scale, line }) {
-  const [left, top, width] = part.bbox;
   const size = 8 * line;
-  const cx = x + (left + width) * scale + size;
-  const cy = y + top * scale;
+  let corner = [-Infinity, 0, 0]; // the point farthest to the upper right
+  for (let i = 0; i < part.contour.length; i += 2) {
+    const [px, py] = [part.contour[i], part.contour[i + 1]];
+    if (px - py > corner[0]) corner = [px - py, px, py];
+  }
+  const cx = x + (corner[1] + 0.5) * scale + 1.2 * size;
+  const cy = y + (corner[2] + 0.5) * scale - 0.9 * size;
   context.beginPath();
   context.arc(cx, cy, size, 0, 2 * Math.PI);
   context.fillStyle = colour(index);
