@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,7 +72,6 @@ def view(
     """
     need_extra("view", "starlette", "uvicorn", "websockets")
     import secrets
-    import webbrowser
 
     from edge_bts.errors import InputError
     from edge_bts.view import Live
@@ -121,7 +121,7 @@ def view(
         _say(f"{stream.name}; Ctrl-C ends. Research software, not a medical device.")
         print(address, flush=True)
         if open_browser:
-            webbrowser.open(address)
+            stack.enter_context(_browser(address))
         server(application(hub, token, welcome)).run(sockets=[listener])
 
 
@@ -173,6 +173,22 @@ def _session(
     from edge_bts import runtime
 
     return runtime.open(bundle, trust=trust or (), allow_unsigned=allow_unsigned, threads=threads)
+
+
+@contextlib.contextmanager
+def _browser(address: str) -> Iterator[None]:
+    """Open the browser at a file of this user's that leads to the address.
+
+    Every user of a machine can read the command lines of all, and so the token in them.
+    """
+    import tempfile
+    import webbrowser
+
+    with tempfile.NamedTemporaryFile("w", prefix="edge-bts-view-", suffix=".html") as door:
+        door.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={address}">')
+        door.flush()
+        webbrowser.open(Path(door.name).as_uri())
+        yield
 
 
 def _say(text: str) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
+import webbrowser
 from pathlib import Path
 
 import cv2
@@ -15,6 +18,7 @@ from typer.testing import CliRunner
 from view_page import pattern
 
 from edge_bts.cli import app
+from edge_bts.cli._view import _browser
 from edge_bts.errors import EdgeBtsError, EnvironmentMismatchError, InputError
 from edge_bts.runtime.native import import_runtime
 
@@ -57,6 +61,28 @@ def test_the_address_that_is_printed_opens_the_page_until_an_interrupt(image: Pa
     assert out == ""
     assert token not in said
     assert "Research software, not a medical device." in said
+
+
+def test_the_browser_is_opened_without_the_token_on_its_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which every user of the machine can read; the file that leads to it is this user's alone."""
+    opened: list[tuple[str, str, int]] = []
+
+    def browse(address: str) -> bool:
+        file = Path(urllib.parse.urlsplit(address).path)
+        opened.append((address, file.read_text(), file.stat().st_mode & 0o777))
+        return True
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(webbrowser, "open", browse)
+    with _browser("http://127.0.0.1:1/secret/"):
+        ((address, content, mode),) = opened
+        assert address.startswith("file:///")
+        assert "secret" not in address
+        assert "url=http://127.0.0.1:1/secret/" in content
+        assert mode == 0o600
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
