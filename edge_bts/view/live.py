@@ -73,8 +73,8 @@ class Live:
         self._newest = _Newest()
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=target, name=f"view-{target.__name__}", daemon=True)
-            for target in (self._read, self._judge)
+            threading.Thread(target=self._run, args=(work,), name="edge-bts-view", daemon=True)
+            for work in (self._read, self._judge)
         ]
 
     def __enter__(self) -> Live:
@@ -87,20 +87,23 @@ class Live:
         for thread in self._threads:
             thread.join()
 
-    def _read(self) -> None:
-        def say(state: str, text: str) -> None:
-            self._publish(Notice(state, text))
-
+    def _run(self, work: Callable[[], None]) -> None:
         try:
-            for arrival in self._source.arrivals(self._stop, say):
-                self._newest.put(arrival)
-            if not self._stop.is_set():
-                say("ended", "The source has ended.")
+            work()
         except EdgeBtsError as error:  # such as a damaged image in the middle of a folder
-            say("ended", str(error))
-        except Exception as error:
-            say("ended", f"Internal error: {error!r}; please report it.")
+            self._say("ended", str(error))
+        except Exception as error:  # a page that stands still must say why
+            self._say("ended", f"Internal error, please report it: {error!r}")
             raise
+
+    def _say(self, state: str, text: str) -> None:
+        self._publish(Notice(state, text))
+
+    def _read(self) -> None:
+        for arrival in self._source.arrivals(self._stop, self._say):
+            self._newest.put(arrival)
+        if not self._stop.is_set():
+            self._say("ended", "The source has ended.")
 
     def _judge(self) -> None:
         last = order = dropped = 0

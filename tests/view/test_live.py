@@ -197,6 +197,20 @@ def test_a_source_that_cannot_go_on_says_why() -> None:
     assert stream.notices[-1].text == "The source has ended."
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_failure_of_ours_is_not_silent() -> None:
+    """The page says that it stands still, and the traceback goes to standard error."""
+
+    def fail(_: NDArray[np.uint8]) -> None:
+        raise ZeroDivisionError("ours")
+
+    stream = Stream(Bright(fail))
+    with stream.live:
+        stream.source.give(1)
+        wait_until(lambda: stream.notices[-1].state == "ended")
+    assert "ZeroDivisionError('ours')" in stream.notices[-1].text
+
+
 def test_a_message_says_what_was_found() -> None:
     """Read here without our code: JSON, pixels, bits; sizes in mm only where a pixel's is known."""
     for spacing in (None, 0.25):
