@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from edge_bts.benchmarks.result import BenchResult, Deadline, Row
+from edge_bts.benchmarks.settings import RegressSettings
 from edge_bts.errors import InputError, MeasurementError
 
 __all__ = ["BenchComparison", "Quotient", "RowChange", "compare_results", "render_comparison"]
@@ -41,7 +42,7 @@ class Quotient(_Model):
 class RowChange(_Model):
     """One row that both have.
 
-    ``worse`` names the quantities that passed the tolerance.
+    ``worse`` names the quantities that grew by more than their share.
     """
 
     label: str
@@ -49,6 +50,7 @@ class RowChange(_Model):
     frame_ms: tuple[float, float]
     frame_p99_ms: tuple[float | None, float | None]
     peak_rss_bytes: tuple[int, int]
+    file_bytes: tuple[int, int]
     misses: tuple[int | None, int | None]
     engine: Quotient
     frame: Quotient
@@ -61,7 +63,7 @@ class BenchComparison(_Model):
     format: Literal["edge-bts comparison of benchmarks 1"] = "edge-bts comparison of benchmarks 1"
     before: str
     after: str
-    tolerance: float
+    shares: RegressSettings
     unlike: list[str]
     rows: list[RowChange]
     only_before: list[str]
@@ -75,25 +77,29 @@ class BenchComparison(_Model):
 
 
 def compare_results(
-    before: BenchResult, after: BenchResult, *, tolerance: float = 0.05, gate: bool = False
+    before: BenchResult,
+    after: BenchResult,
+    *,
+    shares: RegressSettings | None = None,
+    gate: bool = False,
 ) -> BenchComparison:
     """Compare row by row.
 
-    A median is worse where its whole interval is above ``1 + tolerance``; memory where it grew by
-    more than that; misses where their rate exceeds what the run before leaves possible.
+    A median is worse where its whole interval is above one plus its share, memory and files where
+    they grew by more than theirs, misses where their rate exceeds what the run before leaves
+    possible.
 
     Args:
         before: The older one.
         after: The newer one.
-        tolerance: Share that is borne.
+        shares: What is borne of each quantity; None: the defaults.
         gate: Whether something is decided by it: then both must be VALID and of one machine.
 
     Raises:
         InputError: Another protocol, or no row in common; with ``gate`` also: another machine.
         MeasurementError: With ``gate``: a result that is not VALID.
     """
-    if not 0 <= tolerance < 1:
-        raise InputError(f"Expected a tolerance from 0 to below 1, but got {tolerance}.")
+    shares = shares or RegressSettings()
     _refuse_unlike(before, after)
     unlike = _unlike(before, after)
     if gate:
@@ -108,9 +114,9 @@ def compare_results(
     return BenchComparison(
         before=_identity(before),
         after=_identity(after),
-        tolerance=tolerance,
+        shares=shares,
         unlike=unlike,
-        rows=[_change(first[label], second[label], tolerance) for label in both],
+        rows=[_change(first[label], second[label], shares) for label in both],
         only_before=[label for label in first if label not in second],
         only_after=[label for label in second if label not in first],
     )
@@ -159,17 +165,27 @@ def _check_gate(before: BenchResult, after: BenchResult, unlike: Sequence[str]) 
             )
 
 
-def _change(before: Row, after: Row, tolerance: float) -> RowChange:
+def _change(before: Row, after: Row, shares: RegressSettings) -> RowChange:
     engine = _quotient(before.rounds_engine_p50_ms, after.rounds_engine_p50_ms)
     frame = _quotient(before.rounds_frame_p50_ms, after.rounds_frame_p50_ms)
     worse = [
-        f"{name} {found.value:.2f} times the time ({found.low:.2f} to {found.high:.2f})"
-        for name, found in (("engine", engine), ("frame", frame))
-        if found.low > 1 + tolerance
+        f"{name} {found.value:.2f} times the time ({found.low:.2f} to {found.high:.2f}), where "
+        f"{1 + share:g} is borne"
+        for name, found, share in (
+            ("engine", engine, shares.engine),
+            ("frame", frame, shares.frame),
+        )
+        if found.low > 1 + share
     ]
-    memory = after.peak_rss_bytes / before.peak_rss_bytes
-    if memory > 1 + tolerance:
-        worse.append(f"memory {memory:.2f} times as much")
+    sizes = (
+        ("memory", before.peak_rss_bytes, after.peak_rss_bytes, shares.memory),
+        ("file", before.file_bytes, after.file_bytes, shares.file),
+    )
+    worse += [
+        f"{name} {new / old:.2f} times as much, where {1 + share:g} is borne"
+        for name, old, new, share in sizes
+        if new > (1 + share) * old
+    ]
     if _more_misses(before.deadline, after.deadline):
         worse.append("more misses")
     return RowChange(
@@ -178,6 +194,7 @@ def _change(before: Row, after: Row, tolerance: float) -> RowChange:
         frame_ms=(before.frame.p50, after.frame.p50),
         frame_p99_ms=(before.frame.p99, after.frame.p99),
         peak_rss_bytes=(before.peak_rss_bytes, after.peak_rss_bytes),
+        file_bytes=(before.file_bytes, after.file_bytes),
         misses=(
             before.deadline.misses if before.deadline else None,
             after.deadline.misses if after.deadline else None,
@@ -233,7 +250,8 @@ def render_comparison(comparison: BenchComparison) -> str:
         height=54 + 40 * count,
     )
     plot.mark(1, "line")
-    plot.mark(1 + comparison.tolerance, "line dash")
+    for share in {comparison.shares.engine, comparison.shares.frame}:
+        plot.mark(1 + share, "line dash")
     for index, row in enumerate(rows):
         for offset, style, found in ((0.55, "one", row.engine), (0.3, "two", row.frame)):
             at = count - index - 1 + offset

@@ -1,4 +1,4 @@
-"""How a benchmark is run: the ``[bench]`` section of a recipe."""
+"""How a benchmark is run, and what is a regression: the sections ``[bench]``, ``[regress]``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from edge_bts.config import Settings
 
-__all__ = ["QUICK", "BenchSettings"]
+__all__ = ["QUICK", "BenchSettings", "RegressSettings"]
 
 
 class BenchSettings(Settings):
@@ -65,3 +65,16 @@ class BenchSettings(Settings):
 
 QUICK = {"seconds": 3.0, "frames": 60, "warmup_seconds": 0.3}
 """What ``--quick`` sets."""
+
+
+class RegressSettings(Settings):
+    """By what share a quantity of a row may grow before ``edge-bts compare`` calls it worse.
+
+    Times: the whole 95 % interval of the quotient of medians lies above. Misses need no share: the
+    run before bounds their rate.
+    """
+
+    engine: float = Field(0.05, ge=0, description="Median time of the network.")
+    frame: float = Field(0.05, ge=0, description="Median time from frame to mask.")
+    memory: float = Field(0.05, ge=0, description="Peak memory of the process.")
+    file: float = Field(0.05, ge=0, description="Bytes of the network's files.")

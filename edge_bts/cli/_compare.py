@@ -39,9 +39,13 @@ def compare(
     gate: Annotated[
         bool, typer.Option("--gate", help="Benchmarks: end with 5 if the second is worse.")
     ] = False,
-    tolerance: Annotated[
-        float, typer.Option(help="Benchmarks: share by which a median may grow.")
-    ] = 0.05,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Benchmarks: TOML with a section regress, what may grow by how much."),
+    ] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="regress.key=value over that file.")
+    ] = None,
     trust: opt.Trust = None,
     allow_unsigned: opt.AllowUnsigned = False,
     as_json: Annotated[
@@ -66,9 +70,11 @@ def compare(
     of_results = [result_kind(path) is not None for path in (before, after) if path.is_file()]
     found: BenchComparison | Comparison
     if len(of_results) == 2 and all(of_results):
-        found = _compare_results(before, after, tolerance, gate, html)
-    elif gate or html is not None:
-        raise InputError("Expected two results of `edge-bts bench` for --gate and --html.")
+        found = _compare_results(before, after, config, override, gate, html)
+    elif gate or html is not None or config is not None or override:
+        raise InputError(
+            "Expected two results of `edge-bts bench` for --gate, --html, --config and --set."
+        )
     else:
         found = _compare_bundles(before, after, trust, allow_unsigned)
     content = found.model_dump(mode="json")
@@ -82,8 +88,7 @@ def compare(
         write_json(output, content)
     if gate and not isinstance(found, Comparison) and found.regressions:
         raise LatencyGateError(
-            f"Expected nothing to be worse by more than {tolerance:.0%}, but got "
-            f"{'; '.join(found.regressions)}."
+            f"Expected nothing to be worse, but got {'; '.join(found.regressions)}."
         )
 
 
@@ -99,13 +104,21 @@ def _compare_bundles(
 
 
 def _compare_results(
-    before: Path, after: Path, tolerance: float, gate: bool, html: Path | None
+    before: Path,
+    after: Path,
+    config: str | None,
+    override: list[str] | None,
+    gate: bool,
+    html: Path | None,
 ) -> BenchComparison:
     from edge_bts.benchmarks.compare import compare_results, render_comparison
     from edge_bts.benchmarks.result import load_result
+    from edge_bts.benchmarks.settings import RegressSettings
+    from edge_bts.config import load_recipe, settings
     from edge_bts.files import write_text
 
-    found = compare_results(load_result(before), load_result(after), tolerance=tolerance, gate=gate)
+    shares = settings(RegressSettings, load_recipe(config, override or ()), "regress")
+    found = compare_results(load_result(before), load_result(after), shares=shares, gate=gate)
     if html is not None:
         write_text(html, render_comparison(found))
     return found

@@ -36,7 +36,7 @@ from edge_bts.benchmarks.result import (
     write_result,
 )
 from edge_bts.benchmarks.roofline import Peaks, floor
-from edge_bts.benchmarks.settings import BenchSettings
+from edge_bts.benchmarks.settings import BenchSettings, RegressSettings
 from edge_bts.cli import main
 from edge_bts.errors import InputError, MeasurementError
 
@@ -329,9 +329,15 @@ def test_slower_larger_and_later_are_worse() -> None:
     assert "engine 1.2" in found.regressions[0]
     assert any("more misses" in text for text in found.regressions)
     assert compare_results(result(slow), before).regressions == []
-    assert compare_results(before, result(slow), tolerance=0.9).regressions == [
+    borne = RegressSettings(engine=0.9, frame=0.9, memory=0.9)
+    assert compare_results(before, result(slow), shares=borne).regressions == [
         "student, openvino int8: more misses"
     ]
+    larger = row("student, openvino int8", 5.0, file_bytes=1_600_000)
+    (worse,) = compare_results(
+        result(row("student, openvino int8", 5.0)), result(larger)
+    ).regressions
+    assert worse == "student, openvino int8: file 1.07 times as much, where 1.05 is borne"
 
 
 @pytest.mark.parametrize(
@@ -400,11 +406,22 @@ def test_the_gate_ends_with_5(
     )
     assert code == 5
     assert "worse: student, openvino int8: engine 1.2" in out
-    assert err.startswith("edge-bts: Expected nothing to be worse by more than 5%")
+    assert err.startswith("edge-bts: Expected nothing to be worse, but got student, openvino int8")
+    assert "where 1.05 is borne" in err
     assert json.loads(report.read_text())["rows"][0]["worse"]
     assert "Two benchmarks" in Tags(page.read_text()).text
-    code, _, _ = compare_command(monkeypatch, capsys, *paths, "--gate", "--tolerance", "0.3")
+    shares = tmp_path / "regress.toml"
+    shares.write_text("[regress]\nengine = 0.3\nframe = 0.3\n")
+    code, _, _ = compare_command(monkeypatch, capsys, *paths, "--gate", "--config", str(shares))
     assert code == 0
+    wrong = [*paths, "--gate", "--config", str(shares)]
+    code, _, err = compare_command(monkeypatch, capsys, *wrong, "--set", "regress.engine=0.1")
+    assert code == 5
+    assert "engine" in err
+    assert "frame" not in err
+    code, _, err = compare_command(monkeypatch, capsys, *wrong, "--set", "regress.speed=1")
+    assert code == 2
+    assert "regress.speed" in err
     code, _, err = compare_command(monkeypatch, capsys, paths[0], str(tmp_path), "--gate")
     assert code == 2
     assert "two results of `edge-bts bench`" in err
