@@ -26,6 +26,10 @@ _ROLES = {"student": "one", "teacher": "two", "peer": "three"}
 _LINES = [f"{colour}{dash}" for dash in ("", " d1", " d2") for colour in ("one", "two", "three")]
 _TOP_OF_BARS = 34
 """Height of a row of bars with its name, in units of the plot."""
+_LEAST_BAR = 16
+"""The longest bar of a panel is at most this many times its shortest."""
+_WIDTH_OF_NUMBER = 0.06
+"""Of the plot's width: points that are closer have their numbers one above the other."""
 
 
 def tail_chart(rows: Sequence[Row]) -> str:
@@ -139,20 +143,21 @@ def roofline_chart(result: BenchResult) -> str:
 
 
 def dice_chart(result: BenchResult) -> str:
-    """Return Dice against engine time, with intervals and the Pareto line; "" without Dice."""
+    """Return Dice against engine time, with intervals and the Pareto line; "" without Dice.
+
+    A point has a number, which the list below it explains: names would lie on each other.
+    """
     known = [(row.engine.p50, row.dice, row) for row in result.rows if row.dice is not None]
     if not known:
         return ""
+    known.sort(key=lambda entry: (entry[0], -entry[1].value))
+    x = log([*(at for at, _, _ in known), 2 * max(at for at, _, _ in known)])
     ends = [e for _, d, _ in known for e in (d.value, d.low, d.high) if e is not None]
     low, high = max(0.0, min(ends) - 0.03), min(1.0, max(ends) + 0.03)
-    plot = Plot(
-        log([*(at for at, _, _ in known), 2 * max(at for at, _, _ in known)]),
-        linear(low, high, _round_ticks(low, high), "{:.2f}"),
-        "engine, ms (median)",
-        "Dice",
-    )
+    y = linear(low, high, _round_ticks(low, high), "{:.2f}")
+    plot = Plot(x, y, "engine, ms (median)", "Dice")
     best, line = -1.0, []
-    for at, dice, _ in sorted(known, key=lambda entry: (entry[0], -entry[1].value)):
+    for at, dice, _ in known:
         if dice.value > best:
             best = dice.value
             line.append((at, dice.value))
@@ -162,8 +167,14 @@ def dice_chart(result: BenchResult) -> str:
             plot.curve([(at, dice.low), (at, dice.high)], _ROLES[row.role], "95 % interval")
         style = f"{_ROLES[row.role]}{' diamond' if row.role == 'teacher' else ''}"
         plot.point(at, dice.value, style, f"{row.label}: Dice {dice.value:.3f}, {at:.2f} ms")
-        plot.note(at, dice.value, row.who)
-    return plot.svg("Dice against engine time")
+    entries, before, tier = [], -1.0, 0
+    for number, (at, dice, row) in enumerate(known, 1):
+        tier = tier + 1 if x(at) - before < _WIDTH_OF_NUMBER else 0
+        before = x(at)
+        plot.note(at, dice.value if dice.high is None else dice.high, str(number), lift=12 * tier)
+        within = "" if dice.low is None else f", {dice.low:.3f} to {dice.high:.3f}"
+        entries.append(f"<li>{escape(row.label)}: {at:.2f} ms, Dice {dice.value:.3f}{within}</li>")
+    return f'{plot.svg("Dice against engine time")}<ol class="points">{"".join(entries)}</ol>'
 
 
 def _bars(
@@ -172,25 +183,46 @@ def _bars(
     unit: str,
     text: Callable[[float], str],
 ) -> str:
-    """Return stacked bars, a row each, its name and sum above it, and their legend."""
-    longest = max(sum(values) for _, values in parts)
-    count = len(parts)
-    x = linear(0, longest * 1.02, _round_ticks(0, longest))
-    y = Axis(0, count, [], logarithmic=False)
-    plot = Plot(x, y, unit, "", height=54 + _TOP_OF_BARS * count)
-    for index, (row, values) in enumerate(parts):
-        top, at = count - index - 0.5, 0.0
-        for name, value, style in zip(names, values, ("three", "one", "two"), strict=False):
-            if value > longest / 1e3:
-                tip = f"{row.label}, {name}: {text(value)}"
-                plot.bar(at, at + value, top - 0.4, top, style, tip)
-            at += value
-        plot.note(0, top + 0.12, f"{row.label}: {text(sum(values))}")
+    """Return stacked bars, a row each, its name and sum above it, and their legend.
+
+    Rows that would be slivers beside the longest have a panel with a scale of its own.
+    """
+    styles = ("three", "one", "two")
+    plots = []
+    for panel in _panels(parts):
+        longest = max(sum(values) for _, values in panel)
+        count = len(panel)
+        x = linear(0, longest * 1.02, _round_ticks(0, longest))
+        y = Axis(0, count, [], logarithmic=False)
+        plot = Plot(x, y, unit, "", height=54 + _TOP_OF_BARS * count)
+        for index, (row, values) in enumerate(panel):
+            top, at = count - index - 0.5, 0.0
+            for name, value, style in zip(names, values, styles, strict=False):
+                if value > longest / 1e3:
+                    tip = f"{row.label}, {name}: {text(value)}"
+                    plot.bar(at, at + value, top - 0.4, top, style, tip)
+                at += value
+            plot.note(0, top + 0.12, f"{row.label}: {text(sum(values))}")
+        plots.append(plot.svg(f"Bars in {unit}, to {text(longest)}"))
     entries = (
         f'<span><i class="key {style}"></i>{name}</span>'
-        for name, style in zip(names, ("three", "one", "two"), strict=False)
+        for name, style in zip(names, styles, strict=False)
     )
-    return f'{plot.svg(f"Bars in {unit}")}<p class="legend">{"".join(entries)}</p>'
+    scales = "<p>Each panel has a scale of its own.</p>" if len(plots) > 1 else ""
+    return f'{"".join(plots)}<p class="legend">{"".join(entries)}</p>{scales}'
+
+
+def _panels(parts: Sequence[tuple[Row, list[float]]]) -> list[list[tuple[Row, list[float]]]]:
+    """Share rows out by their sums, so that none is shorter than a sixteenth of its panel's."""
+    panels: list[float] = []
+    for total in sorted((sum(values) for _, values in parts), reverse=True):
+        if not panels or total < panels[-1] / _LEAST_BAR:
+            panels.append(total)
+    limits = [*panels[1:], -1.0]
+    return [
+        [part for part in parts if below < sum(part[1]) <= top]
+        for top, below in zip(panels, limits, strict=True)
+    ]
 
 
 def _answered(row: Row) -> list[float]:

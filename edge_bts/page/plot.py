@@ -113,9 +113,9 @@ class Plot:
             left = at > (_LEFT + _WIDTH - _RIGHT) / 2
             self._text(at + (-5 if left else 5), _TOP + 9, text, f"note {'end' if left else ''}")
 
-    def note(self, x: float, y: float, text: str) -> None:
-        """Write a text that starts at a value of each axis."""
-        self._text(self._across(x) + 5, self._down(y), text, "note")
+    def note(self, x: float, y: float, text: str, lift: float = 0.0) -> None:
+        """Write a text that starts at a value of each axis, or ``lift`` units of the plot above."""
+        self._text(self._across(x) + 5, self._down(y) - lift, text, "note")
 
     def svg(self, name: str) -> str:
         """Return the plot; ``name`` is what a screen reader says."""

@@ -58,6 +58,7 @@ table.facts th{text-align:left}
 .curve.d1{stroke-dasharray:7 3}.curve.d2{stroke-dasharray:2 3}
 .dot{stroke:var(--paper);stroke-width:.8;fill-opacity:.8}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px;color:var(--soft)}
+.points{columns:230px;font-size:13px;color:var(--soft);margin:4px 0;padding-left:24px}
 .key{display:inline-block;width:10px;height:10px;border-radius:50%;margin-right:6px}
 .key.stroke{width:24px;height:8px;border-radius:0;background:none;margin-right:6px}
 .key.diamond{border-radius:0;transform:rotate(45deg) scale(.85)}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from html_tags import Tags
 
-from edge_bts.benchmarks.charts import tail_chart
+from edge_bts.benchmarks.charts import dice_chart, stage_chart, tail_chart
 from edge_bts.benchmarks.compare import compare_results, render_comparison
 from edge_bts.benchmarks.complexity import Complexity, Layer
 from edge_bts.benchmarks.device import Device, State
@@ -293,6 +293,36 @@ def test_tail_is_the_distribution(rich_result: BenchResult) -> None:
     first, last = (np.log(times[0]), np.log(shares[0])), (np.log(times[-1]), np.log(shares[-1]))
     scale = (points[-1] - points[0]) / (np.array(last) - np.array(first))
     assert scale[0] > 0 > scale[1]
+
+
+def test_no_bar_is_a_sliver(rich_result: BenchResult) -> None:
+    """Rows of 900 ms and of 5 ms have panels of their own, each with a bar over the whole width."""
+    quick, slow, torch = rich_result.rows
+    chart = stage_chart([quick, slow, torch, row("student, native int8", 4.0)])
+    plots = re.findall(r'<svg class="plot".*?</svg>', chart)
+    assert [plot.count('class="note"') for plot in plots] == [1, 3]
+    assert "scale of its own" in chart
+    assert "scale of its own" not in stage_chart([quick, torch])
+    for plot in plots:
+        bars = [e.attrib for e in ET.fromstring(plot).iter("rect")]
+        assert max(float(bar["x"]) + float(bar["width"]) for bar in bars) > 380
+
+
+def test_numbers_of_the_dice_chart_do_not_meet() -> None:
+    """Points that lie together have numbers apart, and the list says which row each is."""
+    dice = Dice(value=0.78, low=0.73, high=0.83, images=129, dataset="BUSI", part="test")
+    names = ("a, native int8", "b, openvino int8", "c, onnxruntime int8", "d, torch fp32")
+    medians = (5.0, 5.1, 5.2, 30.0)
+    rows = [row(n, m, dice=dice) for n, m in zip(names, medians, strict=True)]
+    chart = dice_chart(result(*rows))
+    plot = chart.partition("<ol")[0]
+    notes = [e for e in ET.fromstring(plot).iter("text") if e.attrib["class"] == "note"]
+    assert [note.text for note in notes] == ["1", "2", "3", "4"]
+    places = [(float(note.attrib["x"]), float(note.attrib["y"])) for note in notes]
+    for index, (x, y) in enumerate(places):
+        assert all(abs(x - a) >= 14 or abs(y - b) >= 12 for a, b in places[:index])
+    listed = re.findall(r"<li>(.*?): ", chart)
+    assert listed == list(names)
 
 
 def test_markdown_is_a_table(rich_result: BenchResult) -> None:
