@@ -14,6 +14,7 @@ import numpy as np
 from edge_bts import __version__
 from edge_bts.benchmarks.accuracy import read_dice
 from edge_bts.benchmarks.device import Device, Sampler, describe_device
+from edge_bts.benchmarks.foreign import FOREIGN_SUFFIXES, foreign_bytes, read_foreign
 from edge_bts.benchmarks.interleave import (
     FRAMES,
     Measured,
@@ -56,7 +57,7 @@ from edge_bts.errors import (
     InputError,
     MeasurementError,
 )
-from edge_bts.files import sha256_file
+from edge_bts.files import sha256_bytes
 from edge_bts.signing import Trust, find_trust
 
 __all__ = ["bench"]
@@ -79,7 +80,8 @@ def bench(
     """Measure students, teachers and peers in one interleaved run.
 
     Args:
-        subjects: Each a student's folder ``NAME.ebts``, or an ``.onnx`` file of somebody else.
+        subjects: Each a student's folder ``NAME.ebts``, or somebody else's ``.onnx`` or ``.xml``
+            (OpenVINO IR).
         trust: Whose bundles are opened; None is :func:`edge_bts.signing.find_trust`.
         teachers: Each a checkpoint, a bundle, or ``name:key=value,...`` for untrained weights.
         student: The checkpoint of the first bundle, for its row in torch.
@@ -160,11 +162,10 @@ def _open(
     """Return bundles, foreign files, and what to call all of them."""
     bundles, peers, named = [], [], []
     for subject in map(Path, subjects):
-        if subject.suffix == ".onnx" and not subject.is_dir():
-            if not subject.is_file():
-                raise InputError(f"Expected an ONNX file at {subject}, but there is none.")
+        if subject.suffix in FOREIGN_SUFFIXES and not subject.is_dir():
+            content = foreign_bytes(read_foreign(subject))
             peers.append(subject)
-            named.append(Subject(name=subject.name, sha256=sha256_file(subject)))
+            named.append(Subject(name=subject.name, sha256=sha256_bytes(content)))
         else:
             bundle = open_bundle_folder(subject, trust)
             bundles.append(bundle)

@@ -1,8 +1,8 @@
-"""Somebody else's ONNX under the same protocol: its engine time, without its meaning.
+"""Somebody else's network under the same protocol: its engine time, without its meaning.
 
-The file is only measured: nothing is known of its normalisation or classes. It must hold all its
-data and use ONNX's own operators; it is opened in a process of its own, so that what it makes a
-library do ends there.
+The file, ONNX or OpenVINO IR, is only measured: nothing is known of its normalisation or classes.
+An ONNX must hold all its data and use ONNX's own operators, an IR has its ``.bin`` beside it;
+either is opened in a process of its own, so that what it makes a library do ends there.
 """
 
 from __future__ import annotations
@@ -19,33 +19,41 @@ from numpy.typing import NDArray
 from edge_bts import geometry
 from edge_bts.errors import EdgeBtsError, InputError
 from edge_bts.onnx_wire import check_graph
+from edge_bts.runtime.backend import IrBytes
 from edge_bts.runtime.segmenter import to_gray
 
 if TYPE_CHECKING:
     from edge_bts.benchmarks.complexity import Complexity
 
-__all__ = ["Foreign", "count_foreign", "fix_shape", "is_quantized", "read_foreign"]
+__all__ = [
+    "FOREIGN_SUFFIXES",
+    "Content",
+    "Foreign",
+    "count_foreign",
+    "fix_shape",
+    "foreign_bytes",
+    "is_quantized",
+    "read_foreign",
+]
+
+Content = bytes | IrBytes
+"""An ONNX, or the two files of an IR."""
+FOREIGN_SUFFIXES = (".onnx", ".xml")
 
 _LARGEST = 2 << 30
 """Bytes of a file: protobuf's own limit for one message."""
 _KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
-def read_foreign(path: Path) -> bytes:
-    """Read an ONNX file that is not ours.
+def read_foreign(path: Path) -> Content:
+    """Read a file that is not ours: an ONNX, or an IR ``.xml`` with the ``.bin`` beside it.
 
     Raises:
-        InputError: It cannot be read, is no ONNX, or reaches beyond its own bytes.
+        InputError: It cannot be read, is neither, or is an ONNX that reaches beyond its own bytes.
     """
-    try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= _LARGEST else b""
-    except OSError as error:
-        raise InputError(
-            f"Expected an ONNX file at {path}, but reading it failed: {error.strerror}."
-        ) from None
-    if not content:
-        raise InputError(f"Expected an ONNX file of up to 2 GiB at {path}, but it has {size} B.")
+    if path.suffix == ".xml":
+        return _read(path, "an OpenVINO IR"), _read(path.with_suffix(".bin"), "its weights")
+    content = _read(path, "an ONNX file")
     try:
         check_graph(content, path.name, operators=None)
     except EdgeBtsError as error:
@@ -54,9 +62,29 @@ def read_foreign(path: Path) -> bytes:
     return content
 
 
-def is_quantized(content: bytes) -> bool:
-    """Whether the graph holds INT8 in the ONNX way (Q/DQ)."""
-    return b"QuantizeLinear" in content
+def _read(path: Path, what: str) -> bytes:
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= _LARGEST else b""
+    except OSError as error:
+        raise InputError(
+            f"Expected {what} at {path}, but reading it failed: {error.strerror}."
+        ) from None
+    if not content:
+        raise InputError(f"Expected {what} of up to 2 GiB at {path}, but it has {size} B.")
+    return content
+
+
+def foreign_bytes(content: Content) -> bytes:
+    """Return all of it in one piece, for its size and its hash."""
+    return content if isinstance(content, bytes) else b"".join(content)
+
+
+def is_quantized(content: Content) -> bool:
+    """Whether the graph holds INT8: Q/DQ in ONNX, FakeQuantize in an IR."""
+    if isinstance(content, bytes):
+        return b"QuantizeLinear" in content
+    return b"FakeQuantize" in content[0]
 
 
 def count_foreign(path: Path, imgsz: int) -> Complexity | None:
@@ -77,12 +105,12 @@ class Foreign:
     Args:
         content: As :func:`read_foreign` returned it.
         name: Of the file.
-        backend: ``onnxruntime`` or ``openvino``.
+        backend: ``onnxruntime`` or ``openvino``; an IR is for the latter.
         threads: Inside one inference.
         imgsz: Side of the input where the file leaves it open, pixels.
     """
 
-    def __init__(self, content: bytes, name: str, backend: str, threads: int, imgsz: int) -> None:
+    def __init__(self, content: Content, name: str, backend: str, threads: int, imgsz: int) -> None:
         self._name = name
         open_it = _open_openvino if backend == "openvino" else _open_onnxruntime
         self._infer, self._shape, self._dtype, self.version = open_it(content, name, threads, imgsz)
@@ -137,7 +165,7 @@ def _open_onnxruntime(content: bytes, name: str, threads: int, imgsz: int) -> An
     return infer, shape, _KINDS[inputs[0].type], library_version()
 
 
-def _open_openvino(content: bytes, name: str, threads: int, imgsz: int) -> Any:
+def _open_openvino(content: Content, name: str, threads: int, imgsz: int) -> Any:
     from edge_bts.runtime._openvino import compile_model, library_version, read_model
 
     model = read_model(content)
@@ -191,10 +219,10 @@ def _check(name: str, shapes: list[list[Any]], imgsz: int) -> tuple[int, int, in
 def main() -> None:
     """Count the layers of a file and print them as JSON."""
     from edge_bts.benchmarks.complexity import of_openvino
-    from edge_bts.telemetry import import_openvino
+    from edge_bts.runtime._openvino import read_model
 
     path = Path(sys.argv[1])
-    model = import_openvino().Core().read_model(read_foreign(path))
+    model = read_model(read_foreign(path))
     fix_shape(model, path.name, int(sys.argv[2]))
     print(of_openvino(model).model_dump_json())
 

@@ -71,16 +71,20 @@ class _Luggage:
         self.tar = tarfile.open(fileobj=self.content, mode="w")  # noqa: SIM115 - closed by pack()
 
     def add(self, path: Path) -> str:
-        """Add a file or folder; return its path there, below the temporary folder."""
-        name = f"{self.count}/{path.name}"
-        self.count += 1
-        try:
-            self.tar.add(path, name)
-        except OSError as error:
-            raise InputError(
-                f"Expected a file or bundle at {path}, but reading it failed: {error.strerror}."
-            ) from None
-        return name
+        """Add a file or folder, an IR with its ``.bin``; return its path there.
+
+        That is below the temporary folder.
+        """
+        folder, self.count = str(self.count), self.count + 1
+        parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+        for part in parts:
+            try:
+                self.tar.add(part, f"{folder}/{part.name}")
+            except OSError as error:
+                raise InputError(
+                    f"Expected a file or bundle at {part}, but reading it failed: {error.strerror}."
+                ) from None
+        return f"{folder}/{path.name}"
 
     def pack(self) -> bytes:
         """Return all of them."""

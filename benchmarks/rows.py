@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge_bts.benchmarks.complexity import Complexity, of_module
-from edge_bts.benchmarks.foreign import count_foreign, is_quantized, read_foreign
+from edge_bts.benchmarks.foreign import (
+    count_foreign,
+    foreign_bytes,
+    is_quantized,
+    read_foreign,
+)
 from edge_bts.benchmarks.networks import (
     count_bundle,
     count_onnx,
@@ -106,22 +111,23 @@ class Rows:
         self._add_native(who, role, network, bundle, complexity)
 
     def add_foreign(self, who: str, path: Path, imgsz: int) -> None:
-        """Add the rows of an ONNX file of somebody else.
+        """Add the rows of somebody else's ONNX, or the one of an OpenVINO IR.
 
         Raises:
-            InputError: It cannot be read, is no ONNX, or reaches beyond its own bytes.
+            InputError: As :func:`read_foreign`.
         """
         content = read_foreign(path)
-        quantized = is_quantized(content)
+        quantized, is_onnx = is_quantized(content), isinstance(content, bytes)
         precision = "int8" if quantized else "fp32"
         complexity = None if quantized else count_foreign(path, imgsz)
-        for backend in _ONNX_BACKENDS:
+        for backend in _ONNX_BACKENDS if is_onnx else ("openvino",):
             label = f"{who}, {backend} {precision}"
-            if quantized and backend == "openvino":
+            if quantized and is_onnx and backend == "openvino":
                 self._skip(label, "OpenVINO's CPU plugin computes ONNX with Q/DQ wrongly")
                 continue
             source = self._source(backend, precision, foreign=str(path), imgsz=imgsz)
-            self._add(who, label, "peer", path.name, True, source, complexity, len(content))
+            size = len(foreign_bytes(content))
+            self._add(who, label, "peer", path.name, True, source, complexity, size)
 
     def add_checkpoint(self, who: str, role: Role, path: Path) -> None:
         """Add the rows of a checkpoint: torch, and its float ONNX in the other two."""
@@ -148,6 +154,8 @@ class Rows:
         """Add the row of the C++ library, timed through its Python binding."""
         precision = bundle.manifest.precision
         label = f"{who}, native {precision}"
+        if not self._is_wanted("native"):
+            return
         name = bundle.manifest.models.get("openvino", "")
         if not name.endswith(".xml"):
             self._skip(label, f"{bundle.path} has no OpenVINO IR, which the C++ library runs")
@@ -283,11 +291,16 @@ class Rows:
         complexity: Complexity | None,
         file_bytes: int,
     ) -> None:
+        if not self._is_wanted(source.backend):
+            return
         if not is_here(source.backend):
             self._skip(label, f"{source.backend} is not installed")
             return
         row = PlannedRow(who, label, role, network, trained, source, complexity, file_bytes)
         self.planned.append(row)
+
+    def _is_wanted(self, backend: str) -> bool:
+        return not self._settings.backends or backend in self._settings.backends
 
     def _skip(self, label: str, reason: str) -> None:
         self.skipped.append(Skipped(label=label, reason=reason))
@@ -306,7 +319,7 @@ def plan_rows(
 
     Args:
         bundles: The students.
-        peers: ONNX files of somebody else.
+        peers: ONNX or IR files of somebody else.
         teachers: Each a checkpoint, a bundle, or ``name:key=value,...`` for untrained weights.
         student: The checkpoint that the first bundle was made from; None measures untrained
             weights in the torch row.
@@ -334,6 +347,11 @@ def plan_rows(
     names = _names([bundle.path.stem for bundle in bundles]) if len(bundles) > 1 else ["student"]
     for number, (who, bundle) in enumerate(zip(names, bundles, strict=False)):
         rows.add_bundle(who, "student", bundle, None if number else student)
+    if settings.backends and not rows.planned and not rows.skipped:
+        raise InputError(
+            f"Expected a row in {' or '.join(settings.backends)}, but these networks have none; "
+            "leave out --backend to see all."
+        )
     return rows
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from edge_bts.config import Settings
@@ -51,6 +53,9 @@ class BenchSettings(Settings):
     )
     clock_move: float = Field(
         0.05, ge=0, le=1, description="Share of its median by which a clock may fall."
+    )
+    backends: list[Literal["onnxruntime", "openvino", "native", "tensorrt", "torch"]] = Field(
+        [], description="Only rows of these; none: of all that are here."
     )
     compiled: bool = Field(False, description="Add rows of torch.compile, which takes minutes.")
     quick: bool = Field(False, description="A look, not a measurement: the verdict says QUICK.")

@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
 def bench_command(
     subject: Annotated[
         list[Path] | None,
-        typer.Argument(help="Bundles (NAME.ebts) of students, and any ONNX to set beside them."),
+        typer.Argument(
+            help="Bundles (NAME.ebts) of students; any ONNX or OpenVINO IR to set beside them."
+        ),
     ] = None,
     teacher: Annotated[
         list[str] | None,
@@ -70,6 +72,10 @@ def bench_command(
     ] = None,
     streams: Annotated[
         int | None, typer.Option(help="Throughput of N processes of a row at once.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="Only rows of this backend, such as openvino; repeatable. Default all."),
     ] = None,
     percentile: Annotated[
         float | None,
@@ -151,7 +157,7 @@ def bench_command(
             **{"--eval": evaluation, "--html": html, "--markdown": markdown, "--fps": fps},
             **{"--deadline-ms": deadline_ms, "--idle-ms": idle_ms, "--co-load": co_load},
             **{"--streams": streams, "--percentile": percentile, "--compiled": compiled or None},
-            "--remote": remote,
+            **{"--remote": remote, "--backend": backend or None},
         },
         {
             **{"--section": section, "--data": data, "--split": split, "--batch": batch},
@@ -175,6 +181,7 @@ def bench_command(
         idle_ms=idle_ms,
         co_load=co_load,
         streams=streams,
+        backends=backend or None,
         percentile=percentile,
         compiled=compiled or None,
     )

@@ -1,7 +1,8 @@
-"""ONNX of somebody else: measured like ours if it is whole, refused in one sentence if not."""
+"""Networks of somebody else: measured like ours if whole, refused in one sentence if not."""
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,66 @@ def test_quantized_onnx_is_not_given_to_openvino(tmp_path: Path) -> None:
     assert "computes ONNX with Q/DQ wrongly" in result.skipped[0].reason
 
 
+def peer_ir(folder: Path, name: str = "peer", *, quantized: bool = False) -> Path:
+    """Write the same as an OpenVINO IR, with a quantizer before the convolution if asked."""
+    from edge_bts.telemetry import import_openvino
+
+    openvino = import_openvino()
+    model = openvino.Core().read_model(peer(folder / "source.onnx", (1, 3, 32, 32)))
+    if quantized:
+        convolution = next(n for n in model.get_ops() if n.get_type_name() == "Convolution")
+        ends = [np.float32(end).reshape(1, 1, 1, 1) for end in (-4, 4)]
+        image = convolution.input_value(0)
+        codes = openvino.opset13.fake_quantize(image, *ends, *ends, 256)
+        convolution.input(0).replace_source_output(codes.output(0))
+    openvino.save_model(model, str(folder / f"{name}.xml"), compress_to_fp16=False)
+    return folder / f"{name}.xml"
+
+
+def test_an_ir_is_a_peer_in_openvino(tmp_path: Path) -> None:
+    """A float IR has its row and its cost, and computes what the ONNX does that it came from."""
+    path = peer_ir(tmp_path)
+    came = Foreign(read_foreign(path), path.name, "openvino", 1, 32)
+    onnx_path = tmp_path / "source.onnx"
+    expected = Foreign(read_foreign(onnx_path), "source.onnx", "onnxruntime", 1, 32)
+    image = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    np.testing.assert_allclose(came._infer(image), expected._infer(image), atol=1e-5)
+    result = bench([path], trust=Trust(), settings=BenchSettings(**SHORT))
+    assert [row.label for row in result.rows] == ["peer, openvino fp32"]
+    assert result.networks["peer.xml"].macs == 3 * 3 * 3 * 2 * 32 * 32
+    both = path.read_bytes() + path.with_suffix(".bin").read_bytes()
+    assert result.subjects[0].sha256 == hashlib.sha256(both).hexdigest()
+    assert result.rows[0].file_bytes == len(both)
+
+
+def test_an_ir_with_quantizers_is_int8(tmp_path: Path) -> None:
+    """The precision of its row is INT8, and OpenVINO runs it."""
+    path = peer_ir(tmp_path, "peer-int8", quantized=True)
+    result = bench([path], trust=Trust(), settings=BenchSettings(**SHORT | {"layers": True}))
+    assert [row.label for row in result.rows] == ["peer-int8, openvino int8"]
+    assert result.skipped == []
+    assert result.rows[0].layers
+
+
+@pytest.mark.parametrize("kind", ["no weights", "no graph", "cut weights"])
+def test_a_bad_ir_is_one_sentence(tmp_path: Path, kind: str) -> None:
+    """Without its weights, with half of them, or with another text: exit code 2."""
+    path = peer_ir(tmp_path)
+    weights = path.with_suffix(".bin")
+    if kind == "no weights":
+        weights.unlink()
+    elif kind == "no graph":
+        path.write_text("<net><layers/></net>")
+    else:
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    command = [sys.executable, "-m", "edge_bts.cli", "bench", str(path), "--quick"]
+    command += ["--set", "bench.roofline=false"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("edge-bts: Expected ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def hostile(folder: Path, kind: str) -> Path:
     """Write a file of that kind of badness."""
     path = folder / "bad.onnx"
@@ -198,3 +259,15 @@ def test_one_bad_peer_does_not_wait_for_the_others(tmp_path: Path) -> None:
     good, bad = peer(tmp_path / "good.onnx"), hostile(tmp_path, "random")
     with pytest.raises(InputError, match=r"bad\.onnx"):
         bench([good, bad], trust=Trust(), settings=BenchSettings(**SHORT))
+
+
+def test_only_the_backends_that_are_asked_for(tmp_path: Path) -> None:
+    """Rows of others are neither measured nor said to be missing; none at all is an error."""
+    path = peer(tmp_path / "peer.onnx")
+    only = BenchSettings(**SHORT, backends=["openvino"])
+    result = bench([path], trust=Trust(), settings=only)
+    assert [row.label for row in result.rows] == ["peer, openvino fp32"]
+    assert result.skipped == []
+    none = BenchSettings(**SHORT, backends=["native"])
+    with pytest.raises(InputError, match="a row in native"):
+        bench([path], trust=Trust(), settings=none)
