@@ -96,13 +96,13 @@ class Hub:
             return
         browser = _Browser(websocket)
         self._browsers.add(browser)  # before anything is awaited, so that the limit holds
+        self.watched.set()
         try:
-            await websocket.accept()
-            await websocket.send_text(json.dumps(welcome))
-            if self._notice is not None:
-                browser.put(self._notice.message())
-            self.watched.set()
-            with contextlib.suppress(WebSocketDisconnect):
+            with contextlib.suppress(WebSocketDisconnect):  # it may go at any moment
+                await websocket.accept()
+                await websocket.send_text(json.dumps(welcome))
+                if self._notice is not None:
+                    browser.put(self._notice.message())
                 await browser.run()
         finally:
             self._browsers.discard(browser)
@@ -208,6 +208,9 @@ class _Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if refusal := self._refusal(scope, headers, host):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close"})  # before it was accepted: 403
+                return
             await PlainTextResponse(refusal, 403, _headers("localhost"))(scope, receive, send)
             return
 
