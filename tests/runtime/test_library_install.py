@@ -248,3 +248,28 @@ def test_misuse_of_the_wrapper_does_not_compile(
         [tool("c++"), "-std=c++17", "-fsyntax-only", "-I", include, source], capture_output=True
     )
     assert (done.returncode == 0) == compiles, done.stderr
+
+
+def test_the_table_of_faults_names_tests_that_exist(repository: Path) -> None:
+    """Every file, function and case that docs/runtime.md gives as the proof of a row is there."""
+    page = (repository / "docs" / "runtime.md").read_text()
+    rows = page.split("## Faults", 1)[1].split("\n## ", 1)[0].splitlines()
+    proofs = [row.rsplit("|", 2)[1] for row in rows if row.startswith("|")][2:]
+    files = {
+        path.name: path.read_text()
+        for folder in ("runtime/tests", "tests/runtime")
+        for path in (repository / folder).rglob("test_*")
+        if path.suffix in (".cpp", ".py")
+    }
+    assert len(proofs) > 15
+    for proof in proofs:
+        text = ""  # of the file that was named last
+        for code, case in re.findall(r'`([^`]+)`|"([^"]+)"', proof):
+            file, _, function = code.rpartition("::")
+            if case:
+                assert re.search(rf'TEST_CASE\(\s*"[^"]*{re.escape(case)}', text), (proof, case)
+            elif function.endswith((".cpp", ".py")):
+                text = files[Path(function).name]
+            else:
+                text = files[file] if file else text
+                assert f"def {function.rstrip('.')}" in text, (proof, code)

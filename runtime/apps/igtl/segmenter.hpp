@@ -12,6 +12,10 @@
 
 namespace edge_bts::igtl {
 
+/// Not a live session of the library, which would be no shorter: header, matrix and poses of a
+/// frame go with it to its result, and ebts_poll gives of a frame that failed neither sequence nor
+/// timestamp, where here its image goes out as FAILED; and bodies are received into the buffers in
+/// which they are segmented, which ebts_submit would copy.
 class Segmenter {
   public:
     /// `done` is called by the worker's thread when a result can be polled. Throws ebts::Error.
