@@ -121,8 +121,9 @@ Pipeline::Pipeline(std::shared_ptr<const Model> model, const Limits& limits, std
       square_(area_of(model_->settings.side, model_->settings.side)) {
     geometry_.reserve(limits.max_height, limits.max_width);
     if (limits.memory == EBTS_MEMORY_HOST) {
-        for (std::size_t i = 0; i < slots; ++i) {
-            gray_.emplace_back(new std::uint8_t[area_of(limits.max_height, limits.max_width)]);
+        gray_.resize(slots);
+        for (auto& gray : gray_) {
+            gray.reset(new std::uint8_t[area_of(limits.max_height, limits.max_width)]);
         }
         return;
     }
