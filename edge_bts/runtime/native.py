@@ -25,7 +25,7 @@ from enum import IntFlag
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ from edge_bts.runtime.segmenter import Result, check_spacing
 from edge_bts.telemetry import import_openvino
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from edge_bts.bundle import Bundle
     from edge_bts.signing import Trust
 
@@ -45,6 +47,7 @@ __all__ = [
     "Health",
     "LiveResult",
     "LiveSession",
+    "Options",
     "PixelFormat",
     "Session",
     "SessionResult",
@@ -103,6 +106,41 @@ class Health(IntFlag):
         return not self & (Health.LATE | Health.STALE | Health.NAN | Health.OUT_OF_RANGE)
 
 
+class Options(TypedDict, total=False):
+    """How a bundle is opened and what its session takes; each may be left out.
+
+    Attributes:
+        backend: ``auto`` (OpenVINO), ``openvino`` or ``tensorrt``.
+        engine_folder: Where ``edge-bts build --cache`` left the engine, for ``tensorrt``; None:
+            ``$EDGE_BTS_CACHE``, else the user's.
+        threads: Threads inside one inference; None leaves it to the backend.
+        pin_threads: Each of them stays on one CPU.
+        cache_dir: Folder in which OpenVINO keeps what it compiled; None: none. Who can write there
+            can change what runs.
+        largest: Height and width of the largest frame that will come, 1 to 16384 each; 2048 x 2048
+            if left out. Some tens of bytes a pixel are reserved; those that frames use become
+            resident.
+        max_components: Most components that a result lists, the largest first, 1 to 65536; 4096 if
+            left out.
+        deadline_ms: A frame that takes longer is ``Health.LATE``; None: none is.
+        presence_keep: Hysteresis: once a frame came to the presence threshold, those that follow
+            keep their mask down to this lower score; 0: every frame is on its own.
+        memory: ``host``, or ``cuda``: all frames are tensors in the memory of the GPU, which does
+            the geometry too. For ``tensorrt``.
+    """
+
+    backend: Literal["auto", "openvino", "tensorrt"]
+    engine_folder: Path | None
+    threads: int | None
+    pin_threads: bool
+    cache_dir: Path | None
+    largest: tuple[int, int]
+    max_components: int
+    deadline_ms: float | None
+    presence_keep: float
+    memory: Literal["host", "cuda"]
+
+
 @dataclass(frozen=True)
 class SessionResult(Result):
     """A result with what the library says beyond the reference; all of it is Python's to keep.
@@ -159,7 +197,7 @@ def open(
     *,
     trust: str | Path | Iterable[str | Path] = (),
     allow_unsigned: bool = False,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Session:
     """Open a bundle in the C++ library.
 
@@ -168,7 +206,10 @@ def open(
         trust: Public keys to believe, or folders of them, besides those that
             :func:`edge_bts.signing.find_trust` knows.
         allow_unsigned: Accept a bundle without a signature of a trusted key; ``notes`` say so.
-        **options: As for :func:`open_session`, which also names the errors.
+        **options: Those of :class:`Options`.
+
+    Raises:
+        As :func:`open_session`.
     """
     from edge_bts.signing import find_trust
 
@@ -182,7 +223,7 @@ def open_live(
     allow_unsigned: bool = False,
     stale_ms: float | None = None,
     ready: Callable[[], object] | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> LiveSession:
     """Open a bundle in the C++ library for a stream whose frames nobody waits for.
 
@@ -195,8 +236,10 @@ def open_live(
             where that is None.
         ready: Called by the session's thread when ``poll`` has something; it may call everything of
             the session, ``close`` too. What it raises goes to ``sys.unraisablehook``.
-        **options: As for :func:`open_session`, which also names the errors; ``deadline_ms`` runs
-            from ``submit`` on.
+        **options: Those of :class:`Options`; ``deadline_ms`` runs from ``submit`` on.
+
+    Raises:
+        As :func:`open_session`.
     """
     from edge_bts.signing import find_trust
 
@@ -207,28 +250,15 @@ def open_live(
     return LiveSession(model, import_runtime().LiveSession(model, limits, stale, ready), threads)
 
 
-def open_session(bundle: str | Path, trust: Trust | None = None, **options: Any) -> Session:
+def open_session(
+    bundle: str | Path, trust: Trust | None = None, **options: Unpack[Options]
+) -> Session:
     """Open a bundle in the C++ library; its loader takes every step of docs/bundle.md itself.
 
     Args:
         bundle: The folder ``NAME.ebts``.
         trust: Whose bundles are opened; None is :func:`edge_bts.signing.find_trust`.
-        **options: Of the following, which have defaults.
-        backend: ``auto`` (OpenVINO), ``openvino`` or ``tensorrt``.
-        engine_folder: Where ``edge-bts build --cache`` left the engine, for ``tensorrt``; None:
-            ``$EDGE_BTS_CACHE``, else the user's.
-        threads: Threads inside one inference; None leaves it to the backend.
-        pin_threads: Each of them stays on one CPU.
-        cache_dir: Folder in which OpenVINO keeps what it compiled; None: none. Who can write there
-            can change what runs.
-        largest: Height and width of the largest frame that will come, 1 to 16384 each. Some tens
-            of bytes a pixel are reserved; those that frames use become resident.
-        max_components: Most components that a result lists, the largest first, 1 to 65536.
-        deadline_ms: A frame that takes longer is ``Health.LATE``; None: none is.
-        presence_keep: Hysteresis: once a frame came to the presence threshold, those that follow
-            keep their mask down to this lower score; 0: every frame is on its own.
-        memory: ``host``, or ``cuda``: all frames are tensors in the memory of the GPU, which does
-            the geometry too. For ``tensorrt``.
+        **options: Those of :class:`Options`.
 
     Raises:
         InputError: No bundle, a malformed one, or an option out of range.
@@ -282,15 +312,15 @@ def _open_model(
     return model, limits, threads
 
 
-def session_of(bundle: Bundle, **options: Any) -> Session:
+def session_of(bundle: Bundle, **options: Unpack[Options]) -> Session:
     """Open the bundle of an opened folder, whose maker was judged then.
 
     Args:
         bundle: The folder.
-        **options: As for :func:`open_session`, which also names further errors.
+        **options: Those of :class:`Options`.
 
     Raises:
-        IntegrityError: The folder holds another bundle by now.
+        IntegrityError: The folder holds another bundle by now; others as :func:`open_session`.
     """
     from edge_bts.signing import Trust
 
