@@ -9,7 +9,7 @@ CORE   := CMakeLists.txt $(wildcard cmake/*.cmake) $(shell find runtime -name '*
 CPP    := $(shell find runtime -name '*.[ch]pp' -o -name '*.[ch]' -o -name '*.cu')
 
 # make demo COUNT=... SEED=... for a longer or another run; make bench STUDENTS=... TRUST=... for
-# other bundles and the public key of their maker, PEERS=... for ONNX of others beside them.
+# other bundles and the public key of their maker, PEERS=... for files of others beside them.
 DEMO   := runs/demo
 SEED   ?= 0
 COUNT  ?= 240

@@ -2,7 +2,8 @@
 
 * :mod:`.settings`: how long, how many, how many threads, in which rhythm.
 * :mod:`.protocol`: what makes a measurement valid, and what its frames prove.
-* :mod:`.networks`, :mod:`.foreign`: networks by name and by file, ours and others'.
+* :mod:`.networks`, :mod:`.foreign`: networks by name and by file, ours and others'; :mod:`.peer`
+  makes such files from others' code.
 * :mod:`.rows`: which network in which backend, and the files that each row needs.
 * :mod:`.worker`: the fresh process that each row runs in.
 * :mod:`.interleave`: workers loaded at once, measured in turn; :mod:`.burn` loads beside.
