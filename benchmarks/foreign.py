@@ -148,9 +148,11 @@ class Foreign:
         return {"backend_version": self.version, "imgsz": self.imgsz, "details": takes}
 
 
-def _open_onnxruntime(content: bytes, name: str, threads: int, imgsz: int) -> Any:
+def _open_onnxruntime(content: Content, name: str, threads: int, imgsz: int) -> Any:
     from edge_bts.runtime._onnxruntime import library_version, open_session
 
+    if not isinstance(content, bytes):
+        raise InputError(f"Expected an ONNX for ONNX Runtime, but {name} is an OpenVINO IR.")
     session = open_session(content, threads)
     inputs = session.get_inputs()
     shape = _check(name, [list(port.shape) for port in inputs], imgsz)

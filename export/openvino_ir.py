@@ -82,7 +82,7 @@ def part_sigmoids(model: Any) -> None:
 
 
 def _is_number(node: Any) -> bool:
-    return node.get_type_name() == "Constant" and prod(node.get_output_shape(0)) == 1
+    return bool(node.get_type_name() == "Constant" and prod(node.get_output_shape(0)) == 1)
 
 
 @contextlib.contextmanager
