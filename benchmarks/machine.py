@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
+import re
 from pathlib import Path
 
 import psutil
@@ -12,7 +14,7 @@ import psutil
 from edge_bts.benchmarks.device import Device
 from edge_bts.benchmarks.result import Machine
 
-__all__ = ["describe_machine", "load_average"]
+__all__ = ["describe_machine", "installed_bytes", "load_average"]
 
 _PACKAGES = (
     "edge-bts",
@@ -45,12 +47,44 @@ def describe_machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         versions=_versions(),
+        installed_bytes=installed_bytes(),
         environment=environment | {"OMP_NUM_THREADS": str(threads)},
         load_average_before=before,
         load_average_after=load_average(),
         foreign_load=foreign_load,
         device=device,
     )
+
+
+def installed_bytes(package: str = "edge-bts") -> dict[str, int]:
+    """Return the bytes on disk of a package and of all that it needs, extras apart, by name.
+
+    Compiled Python (``.pyc``) is not counted. A package that is installed for editing has its
+    files elsewhere: it is left out, and so is what is not installed or does not list its files.
+    """
+    found: dict[str, int] = {}
+    seen, due = set(), [package]
+    while due:
+        name = re.sub(r"[-_.]+", "-", due.pop()).lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another Python or system
+        for requirement in distribution.requires or ():
+            word = re.match(r"[\w.-]+", requirement)
+            if word is not None and not re.search(r"\bextra\b", requirement.partition(";")[2]):
+                due.append(word[0])
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            continue
+        files = (Path(str(file.locate())) for file in distribution.files or ())
+        sizes = [f.stat().st_size for f in files if f.suffix != ".pyc" and f.is_file()]
+        if sizes:
+            found[name] = sum(sizes)
+    return dict(sorted(found.items()))
 
 
 def load_average() -> list[float]:

@@ -239,6 +239,7 @@ def _facts(result: BenchResult) -> str:
         "machine": f"{machine.cpu}, {machine.logical_cores} logical cores, "
         f"{machine.memory_bytes / 2**30:.1f} GiB, {machine.system}",
         "versions": ", ".join(f"{k} {v}" for k, v in machine.versions.items()),
+        "installed": _installed(machine.installed_bytes),
         "environment": ", ".join(f"{k}={v}" for k, v in machine.environment.items()),
         "device": "; ".join(notes(result)),
         "other load": f"{machine.foreign_load:.0%} of the machine while measured; load average "
@@ -249,6 +250,14 @@ def _facts(result: BenchResult) -> str:
     }
     rows = "".join(f"<tr><th>{k}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
     return f'<h2>What ran</h2><table class="facts"><tbody>{rows}</tbody></table>'
+
+
+def _installed(sizes: dict[str, int]) -> str:
+    if not sizes:
+        return "unknown"
+    largest = sorted(sizes.items(), key=lambda entry: -entry[1])[:4]
+    said = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in largest)
+    return f"{sum(sizes.values()) / 1e6:.0f} MB on disk, of which {said}"
 
 
 def _definitions() -> str:

@@ -204,7 +204,11 @@ class Skipped(_Model):
 
 
 class Machine(_Model):
-    """What the figures hold for."""
+    """What the figures hold for.
+
+    ``installed_bytes`` is what the device install takes on disk, by package, without edge-bts
+    itself where that is installed for editing; {} in results of older versions.
+    """
 
     cpu: str
     logical_cores: int
@@ -212,6 +216,7 @@ class Machine(_Model):
     system: str
     python: str
     versions: dict[str, str]
+    installed_bytes: dict[str, int] = {}
     environment: dict[str, str]
     load_average_before: list[float]
     load_average_after: list[float]
