@@ -87,7 +87,8 @@ def bisect(
     def differs(tensor: str) -> bool:
         if tensor not in errors:
             came, expected = (f(tensor, image) for f in (look, reference))
-            difference = float(np.linalg.norm((came - expected).ravel().astype(np.float64)))
+            apart = came.ravel() - expected.ravel()  # a rewritten IR may hold another shape
+            difference = float(np.linalg.norm(apart.astype(np.float64)))
             size = float(np.linalg.norm(expected.ravel().astype(np.float64)))
             errors[tensor] = difference / max(size, np.finfo(np.float32).tiny)
         return not errors[tensor] <= tolerance  # NaN differs
@@ -208,17 +209,25 @@ def _ports(model: Any) -> dict[str | bytes, Any]:
         if node.get_type_name() != "Add":
             continue
         sources = [node.input_value(port).get_node() for port in range(2)]
-        if not any(source.get_type_name() == "Convolution" for source in sources):
+        parted = any(_is_flat_convolution(source) for source in sources)
+        if not parted and not any(s.get_type_name() == "Convolution" for s in sources):
             continue
         for source in sources:
             if source.get_type_name() == "Convert":
                 source = source.input_value(0).get_node()
             if source.get_type_name() == "Constant":
-                key = _key(source.data)
+                key = _key(source.data.ravel()[:1] if parted else source.data)
                 if key in found:
                     ambiguous.add(key)
                 found[key] = node.output(0)
     return {name: port for name, port in found.items() if name not in ambiguous}
+
+
+def _is_flat_convolution(node: Any) -> bool:
+    """Whether it is the flat view that :func:`~edge_bts.export.openvino_ir.part_sigmoids` makes."""
+    if node.get_type_name() != "Reshape":
+        return False
+    return bool(node.input_value(0).get_node().get_type_name() == "Convolution")
 
 
 def _key(bias: NDArray[Any]) -> bytes:

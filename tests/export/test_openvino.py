@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from edge_bts.export.bisect import convolutions, look_into_ir, look_into_onnx
+from edge_bts.export.onnx_graph import onnx_from_quantized
 from edge_bts.export.openvino_ir import ir_from_model, part_sigmoids
 from edge_bts.runtime import open_backend
 from edge_bts.runtime._openvino import compile_model
@@ -117,3 +119,16 @@ def test_the_gates_of_the_exported_student_are_parted(ir: tuple[bytes, bytes]) -
     sigmoids = [node for node in model.get_ops() if node.get_type_name() == "Sigmoid"]
     ranks = sorted(len(node.get_output_shape(0)) for node in sigmoids)
     assert ranks == [3, 3, 3, 3, 4]
+
+
+def test_a_parted_convolution_can_be_looked_at(workshop: Any, ir: tuple[bytes, bytes]) -> None:
+    """The search for the first tensor that differs finds the gates' last ones by their bias."""
+    content = onnx_from_quantized(workshop.quantized, SIZE, 19).SerializeToString()
+    gates = [name for name in convolutions(content) if "psi" in name]
+    names, look = look_into_ir(content, ir)
+    assert len(gates) == 4
+    assert set(gates) <= set(names)
+    reference, image = look_into_onnx(content, optimize=False), workshop.images[0].numpy()
+    for gate in gates:
+        came, expected = look(gate, image).ravel(), reference(gate, image).ravel()
+        assert np.linalg.norm(came - expected) < 0.1 * np.linalg.norm(expected)
