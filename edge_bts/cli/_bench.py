@@ -280,7 +280,8 @@ def _check_kind(
 
 
 def _prepare_training() -> None:
-    from edge_bts.cli._process import keep_freed_memory, need_extra
+    from edge_bts.cli._process import keep_freed_memory
+    from edge_bts.extras import need_extra
 
     need_extra("train", "torch", "lightning_fabric", "kornia")
     keep_freed_memory()  # the processes that train inherit it, as they would from `train`
@@ -337,7 +338,7 @@ def _check_outputs(outputs: Mapping[str, Path | None], force: bool) -> None:
     if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"Expected --plot FILE.png, .svg or .pdf, but got {plot.name!r}.")
     if plot is not None:
-        from edge_bts.cli._process import need_extra
+        from edge_bts.extras import need_extra
 
         need_extra("bench", "matplotlib")
     seen: dict[Path, str] = {}

@@ -37,7 +37,7 @@ def augment(
     Shows section ``[train]`` of the recipe; --set train.augment.gain=0 turns a change off.
     """
     from edge_bts.cli._data import refuse_existing
-    from edge_bts.cli._process import need_extra
+    from edge_bts.extras import need_extra
 
     need_extra("train", "torch", "kornia")
     refuse_existing(output, force)

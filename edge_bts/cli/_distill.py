@@ -38,7 +38,8 @@ def distill(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Distil a benign and a malignant teacher into one Simplified U-Net."""
-    from edge_bts.cli._process import announce, keep_freed_memory, need_extra
+    from edge_bts.cli._process import announce, keep_freed_memory
+    from edge_bts.extras import need_extra
 
     need_extra("train", "torch", "lightning_fabric", "kornia")
     keep_freed_memory()

@@ -79,7 +79,8 @@ def export(
     """Fold, quantize, fine-tune and convert a student into a bundle NAME.ebts."""
     chosen = opt.one_precision(precision, {"int8": int8, "fp16": fp16, "fp32": fp32})
 
-    from edge_bts.cli._process import keep_freed_memory, need_extra
+    from edge_bts.cli._process import keep_freed_memory
+    from edge_bts.extras import need_extra
 
     need_extra("export", "torch", "onnx", "onnxruntime", "nncf")
     need_extra("train", "lightning_fabric", "kornia")

@@ -114,7 +114,7 @@ def _onnx_of(bundle: Bundle) -> Any:
 
 
 def _linter() -> Any:
-    from edge_bts.cli._process import need_extra
+    from edge_bts.extras import need_extra
 
     need_extra("export", "onnx")
     from edge_bts.export import lint

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 
-__all__ = ["announce", "keep_freed_memory", "need_extra"]
+__all__ = ["announce", "keep_freed_memory"]
 
 _MARK = "EDGE_BTS_ALLOCATOR"
 
@@ -36,21 +36,3 @@ def announce(line: str) -> None:
     # torchrun sets RANK; Fabric, which starts the others itself for loop.devices, LOCAL_RANK.
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
         print(line, flush=True)
-
-
-def need_extra(extra: str, *packages: str) -> None:
-    """Check that the packages of an extra are installed.
-
-    Raises:
-        EnvironmentMismatchError: Names the first that is not, and the command that mends it.
-    """
-    from importlib.util import find_spec
-
-    from edge_bts.errors import EnvironmentMismatchError
-
-    for package in packages:
-        if find_spec(package) is None:
-            raise EnvironmentMismatchError(
-                f"Expected the package {package}, but it is not installed; "
-                f"run: pip install 'edge-bts[{extra}]'"
-            )

@@ -56,7 +56,8 @@ def study(
     What is finished stands in OUTPUT/rows and is not done again; the same command continues what
     was interrupted. The report goes to OUTPUT/report.md, .json and .png.
     """
-    from edge_bts.cli._process import keep_freed_memory, need_extra
+    from edge_bts.cli._process import keep_freed_memory
+    from edge_bts.extras import need_extra
 
     need_extra("train", "torch", "lightning_fabric", "kornia", "matplotlib")
     if ray is not None:

@@ -43,7 +43,8 @@ def train(
     dry_run: opt.DryRun = False,
 ) -> None:
     """Train a teacher (or any registered network) on one class or on all images."""
-    from edge_bts.cli._process import announce, keep_freed_memory, need_extra
+    from edge_bts.cli._process import announce, keep_freed_memory
+    from edge_bts.extras import need_extra
 
     need_extra("train", "torch", "lightning_fabric", "kornia")
     keep_freed_memory()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_bts.cli import _options as opt
-from edge_bts.cli._process import need_extra
+from edge_bts.extras import need_extra
 
 if TYPE_CHECKING:
     from edge_bts.runtime.native import Session
