@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from edge_bts.extras import DICOM_PACKAGES
 from edge_bts.telemetry import import_openvino
 
 __all__ = ["Check", "run_checks"]
@@ -223,6 +224,7 @@ _TRAIN = ("torch", "lightning_fabric", "kornia", "tensorboard", "matplotlib")
 _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "run, replay, eval, inspect, compare, key, sign": ("", ()),
     "view": ("view", ("starlette", "uvicorn", "websockets")),
+    "run, replay of DICOM": ("dicom", DICOM_PACKAGES),
     "verify": ("export", ("onnxruntime", "onnx")),
     "bench": ("bench", ("torch", "onnxruntime", "matplotlib")),
     "train, distill, study": ("train", _TRAIN),
