@@ -21,16 +21,19 @@ from edge_bts.runtime.inputs import list_inputs, read_frames
 
 __all__ = ["Report", "Server", "Still", "phantom_sweep", "replay", "stored_images"]
 
+_DEFAULT_FPS = 30.0
+_KEPT = 256 << 20  # bytes of frames that are not decoded again, as opening a file takes its time
 _SPIN_S = 0.003  # the last part of a wait, in which sockets are left alone: selectors count in ms
 _MOST_CLIENTS = 16
 
 
 @dataclass(frozen=True)
 class Still:
-    """One frame to send: uint8 H x W, and its spacing or None."""
+    """One frame to send: uint8 H x W, its spacing and the rate of its loop; None: unknown."""
 
     image: NDArray[np.uint8]
     spacing_mm: float | None
+    fps: float | None = None
 
 
 @dataclass
@@ -53,20 +56,40 @@ class Report:
 def stored_images(
     paths: Iterable[Path], spacing_mm: float | None, *, repeat: bool
 ) -> Iterator[Still]:
-    """Yield the frames of images, folders and videos, over and over if ``repeat``.
+    """Yield the frames of images, folders, videos and DICOM, over and over if ``repeat``.
+
+    Of DICOM it is the largest 2D tissue region alone, as scanners send it, with its spacing; a
+    ``spacing_mm`` goes before it.
 
     Raises:
         InputError: As ``list_inputs`` (at the call) and ``read_frames``.
+        EnvironmentMismatchError: As ``list_inputs``.
     """
     sources = list_inputs(paths)
 
+    def once() -> Iterator[Still]:
+        for source in sources:
+            regions = source.cine.regions if source.cine else ()
+            region = max(regions, key=lambda r: r.width * r.height, default=None)
+            own_mm = region.spacing_mm if region else None
+            known_mm = own_mm if spacing_mm is None else spacing_mm
+            fps = source.fps if source.fps and 1 <= source.fps <= 1000 else None
+            for frame in read_frames(source):
+                image = frame.image[region.slices].copy() if region else frame.image
+                yield Still(image, known_mm, fps)
+
     def frames() -> Iterator[Still]:
-        while True:
-            for source in sources:
-                for frame in read_frames(source):
-                    yield Still(frame.image, spacing_mm)
-            if not repeat:
-                return
+        kept: list[Still] = []
+        left = _KEPT if repeat else 0
+        for still in once():
+            yield still
+            left -= still.image.nbytes
+            if left > 0:
+                kept.append(still)
+            else:
+                kept.clear()
+        while repeat:
+            yield from kept if left > 0 else once()
 
     return frames()
 
@@ -97,13 +120,13 @@ def replay(
     server: Server,
     stills: Iterator[Still],
     *,
-    fps: float,
+    fps: float | None,
     device: str,
     limit: int | None = None,
     clock: Callable[[], float] = time.time,
     report: Report | None = None,
 ) -> Report:
-    """Send frame k at ``k / fps`` after the first, which waits for the first client.
+    """Send each frame a period after the one before; the first waits for the first client.
 
     A frame that could not be made in time goes out at once and the schedule moves with it: there
     is no burst to catch up. While nobody is connected the stream stands still.
@@ -111,7 +134,7 @@ def replay(
     Args:
         server: Where the clients are.
         stills: What to send.
-        fps: Frames a second.
+        fps: Frames a second; None: each at the rate of its loop, 30 where that is unknown.
         device: Name of the device.
         limit: Frames at most.
         clock: Gives the timestamps, in seconds.
@@ -130,13 +153,14 @@ def replay(
             start = due
         server.wait(due)
         behind = time.monotonic() - due
-        if behind > 0.5 / fps:
+        period = 1 / (fps or still.fps or _DEFAULT_FPS)
+        if behind > 0.5 * period:
             report.late += 1
             due += behind
         report.dropped += server.send(message.body, device, clock())
         report.frames += 1
         report.seconds = due - start
-        due += 1 / fps
+        due += period
     server.drain()
     return report
 

@@ -24,16 +24,20 @@ def register(app: typer.Typer) -> None:
 def replay(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Images, folders of them, videos; none: a simulated sweep."),
+        typer.Argument(help="Images, videos, DICOM, folders of them; none: a simulated sweep."),
     ] = None,
-    fps: Annotated[float, typer.Option(help="Frames a second.")] = 30.0,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames a second; default: of a video or DICOM its own, else 30."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; OpenIGTLink has no authentication.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.")] = 18944,
     device: Annotated[str, typer.Option(help="Name of the device.")] = "Image_Image",
     spacing: Annotated[
-        float | None, typer.Option(help="Millimetres per pixel, to be sent along.")
+        float | None,
+        typer.Option(help="Millimetres per pixel, to be sent along; default: of DICOM its own."),
     ] = None,
     header: Annotated[
         str, typer.Option(help="auto: version 1 until the peer has sent version 2; 2: always.")
@@ -56,7 +60,7 @@ def replay(
     from edge_bts.replay import Report, Server, phantom_sweep, stored_images
     from edge_bts.replay import replay as play
 
-    if not 0 < fps <= 1000:
+    if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"Expected --fps above 0 and at most 1000, but got {fps:g}.")
     if header not in ("auto", "2"):
         raise InputError(f"Expected --header auto or 2, but got {header!r}.")
@@ -79,7 +83,8 @@ def replay(
             repeat=not once,
         )
     with Server(host, port, 2 if header == "2" else 1) as server:
-        _say(f"device {device} at {host}:{server.port}, {fps:g} fps; waiting for a client")
+        rate = "own rate" if fps is None else f"{fps:g} fps"
+        _say(f"device {device} at {host}:{server.port}, {rate}; waiting for a client")
         report = Report()
         try:
             play(server, stills, fps=fps, device=device, limit=frames, report=report)

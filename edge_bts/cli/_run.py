@@ -1,4 +1,4 @@
-"""``edge-bts run``: images and videos to masks, overlays and measures."""
+"""``edge-bts run``: images, videos and DICOM to masks, overlays and measures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle (NAME.ebts) or checkpoint.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Images, folders of them, videos.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Images, videos, DICOM, folders.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to make; appears when all is done.")
     ],
@@ -50,7 +50,8 @@ def run(
         float | None, typer.Option(help="Presence score below which a mask is emptied; 0: none.")
     ] = None,
     spacing: Annotated[
-        float | None, typer.Option(help="Millimetres per pixel of all inputs.")
+        float | None,
+        typer.Option(help="Millimetres per pixel of all inputs; default: of DICOM its own."),
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw outlines and diameters.")] = True,
     as_json: Annotated[
@@ -60,7 +61,9 @@ def run(
     trust: opt.Trust = None,
     allow_unsigned: opt.AllowUnsigned = False,
 ) -> int:
-    """Segment images and videos: masks, overlays, areas and diameters.
+    """Segment images, videos and DICOM ultrasound: masks, overlays, areas and diameters.
+
+    Of DICOM (pip install 'edge-bts[dicom]') also a DICOM SEG is written.
 
     Inputs that cannot be opened stop the command before anything is written; one that turns out
     damaged later is named and skipped, and the command ends with exit code 2.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_bts.dicom.regions import Region
+from edge_bts.dicom.seg import Segmentation
 from edge_bts.errors import EdgeBtsError, InputError
 from edge_bts.files import new_folder, write_json, write_text
 from edge_bts.runtime.inputs import Input, read_frames
@@ -18,11 +22,13 @@ from edge_bts.runtime.measurements import (
     FrameRecord,
     InputRecord,
     Problem,
+    RegionRecord,
     RunRecord,
     frame_record,
     to_csv,
 )
 from edge_bts.runtime.overlay import draw_overlay
+from edge_bts.runtime.regions import common_spacing, segment_regions
 from edge_bts.runtime.segmenter import FramePath, check_spacing
 
 __all__ = ["check_output", "segment_inputs"]
@@ -44,15 +50,17 @@ def segment_inputs(
 
     The folder appears when all is done: ``masks/NAME.png`` (0/255, source geometry; of a video
     ``masks/NAME/000000.png`` and on, which no codec blurs), ``overlays/NAME.png`` (of a video
-    ``.mp4``, or ``.avi`` where OpenCV cannot write it), ``measurements.csv`` and
-    ``measurements.json``. An input that turns out to be damaged is skipped and stands in
-    ``problems``.
+    ``.mp4``, or ``.avi`` where OpenCV cannot write it), of DICOM also a DICOM SEG
+    ``segmentations/NAME.dcm``, ``measurements.csv`` and ``measurements.json``. Of DICOM the 2D
+    tissue regions are segmented, each for itself. An input that turns out to be damaged is
+    skipped, leaves nothing and stands in ``problems``.
 
     Args:
         segmenter: What finds the lesions.
         inputs: From ``list_inputs``.
         output: The folder to make.
-        spacing_mm: Millimetres per pixel of all inputs; None where unknown.
+        spacing_mm: Millimetres per pixel of all inputs; None: unknown but for the calibrated
+            regions of DICOM.
         overlay: Draw overlays.
         force: Replace an earlier run in ``output``.
         progress: Called after each frame with its input.
@@ -73,6 +81,7 @@ def segment_inputs(
                 record = _segment_input(segmenter, source, folder, spacing_mm, overlay, progress)
                 records.append(record)
             except InputError as error:
+                _discard(source, folder)
                 problems.append(Problem(input=str(source.path), reason=str(error)))
         run = RunRecord(segmenter=segmenter.describe(), inputs=records, problems=problems)
         write_json(folder / _RECORD, run.model_dump(mode="json"))
@@ -118,35 +127,71 @@ def _segment_input(
     progress: Callable[[Input], None] | None,
 ) -> InputRecord:
     frames: list[FrameRecord] = []
+    regions = _regions(source, spacing_mm)
+    segmentation = None if source.cine is None else Segmentation(source.cine, segmenter.describe())
     with _Overlay(folder, source) as pictures:
         for frame in read_frames(source):
-            result = segmenter.segment(frame.image, spacing_mm)
+            result = (
+                segment_regions(segmenter, frame.image, regions)
+                if regions
+                else segmenter.segment(frame.image, spacing_mm)
+            )
             mask = folder / _mask_name(source, frame.index)
             mask.parent.mkdir(exist_ok=True)
             _write_png(mask, result.mask * np.uint8(255))
+            if segmentation is not None:
+                segmentation.add(result.mask)
             if overlay:
                 pictures.add(draw_overlay(frame.image, result))
             frames.append(frame_record(frame, result))
             if progress is not None:
                 progress(source)
+    if segmentation is not None:
+        (folder / _seg_name(source)).parent.mkdir(exist_ok=True)
+        segmentation.write(folder / _seg_name(source))
+    measured = common_spacing(regions) if regions else spacing_mm
+    known = measured or any(region.spacing_mm for region in regions)
     return InputRecord(
         input=str(source.path),
         kind=source.kind,
-        masks=_mask_name(source, 0) if source.kind == "image" else f"masks/{source.name}/",
+        masks=f"masks/{source.name}/" if source.moves else _mask_name(source, 0),
         overlay=pictures.name,
-        spacing_mm=spacing_mm,
+        segmentation=None if segmentation is None else _seg_name(source),
+        spacing_mm=measured,
+        spacing_source=None if not known else "region" if spacing_mm is None else "option",
+        regions=[RegionRecord(**dataclasses.asdict(region)) for region in regions],
         frames=frames,
         notes=_notes(source, len(frames)),
     )
 
 
+def _regions(source: Input, spacing_mm: float | None) -> list[Region]:
+    """Return the regions to segment, none for the whole frame; the user's spacing goes first."""
+    found = [] if source.cine is None else list(source.cine.regions)
+    if spacing_mm is None:
+        return found
+    return [dataclasses.replace(region, spacing_mm=spacing_mm) for region in found]
+
+
+def _discard(source: Input, folder: Path) -> None:
+    """Remove what was written of an input before it turned out to be damaged."""
+    shutil.rmtree(folder / "masks" / source.name, ignore_errors=True)
+    for suffix in (".png", ".mp4", ".avi"):
+        for kind in ("masks", "overlays"):
+            (folder / kind / f"{source.name}{suffix}").unlink(missing_ok=True)
+
+
+def _seg_name(source: Input) -> str:
+    return f"segmentations/{source.name}.dcm"
+
+
 def _mask_name(source: Input, index: int) -> str:
-    if source.kind == "image":
-        return f"masks/{source.name}.png"
-    return f"masks/{source.name}/{index:06d}.png"
+    return f"masks/{source.name}/{index:06d}.png" if source.moves else f"masks/{source.name}.png"
 
 
 def _notes(source: Input, decoded: int) -> list[str]:
+    if source.cine is not None:
+        return list(source.cine.notes)
     if source.frames is None or decoded >= source.frames:
         return []
     return [f"its header promises {source.frames} frames, {decoded} could be decoded"]
@@ -175,7 +220,7 @@ class _Overlay:
 
     def add(self, picture: NDArray[np.uint8]) -> None:
         (self._folder / "overlays").mkdir(exist_ok=True)
-        if self._source.kind == "image":
+        if not self._source.moves:
             self.name = f"overlays/{self._source.name}.png"
             _write_png(self._folder / self.name, picture)
             return

@@ -19,6 +19,7 @@ __all__ = [
     "FrameRecord",
     "InputRecord",
     "Problem",
+    "RegionRecord",
     "RunRecord",
     "frame_record",
     "to_csv",
@@ -61,14 +62,31 @@ class FrameRecord(_Model):
     health: list[str] | None = None
 
 
+class RegionRecord(_Model):
+    """A 2D tissue region of DICOM, in pixels of the source."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    spacing_mm: float | None
+
+
 class InputRecord(_Model):
-    """One image or video, with its outputs relative to the folder of the run."""
+    """One image, video or DICOM file, with its outputs relative to the folder of the run.
+
+    ``spacing_source`` says who gave the spacing: the user, or the calibrated regions of DICOM.
+    Regions that differ give no ``spacing_mm`` in common; each component is measured by its own.
+    """
 
     input: str
-    kind: Literal["image", "video"]
+    kind: Literal["image", "video", "dicom"]
     masks: str
     overlay: str | None
+    segmentation: str | None = None
     spacing_mm: float | None
+    spacing_source: Literal["option", "region"] | None = None
+    regions: list[RegionRecord] = []
     frames: list[FrameRecord]
     notes: list[str] = []
 
@@ -115,6 +133,8 @@ CSV_FIELDS = (
     "preprocess_ms",
     "inference_ms",
     "postprocess_ms",
+    "spacing_source",
+    "health",
 )
 """The columns of ``measurements.csv``; a frame without a lesion has one row, component 0."""
 
@@ -160,6 +180,8 @@ def _rows(source: InputRecord, frame: FrameRecord) -> list[dict[str, Any]]:
         "presence": _round(frame.presence, 4),
         "present": int(frame.present),
         "component": 0,
+        "spacing_source": source.spacing_source,
+        "health": None if frame.health is None else " ".join(frame.health) or "ok",
     } | {f"{stage}_ms": _round(value, 3) for stage, value in frame.times_ms.items()}
     return [
         shared

@@ -86,6 +86,16 @@ def play(clock: Clock, count: int, fps: float, costs: dict[int, float]) -> tuple
     return report, [at - audience.sent[0] for at in audience.sent]
 
 
+def test_loops_play_at_their_own_rate_where_none_is_asked_for(clock: Clock) -> None:
+    """Each frame stands as long as its loop says, 1/30 s where nothing is known."""
+    audience: Any = Audience(clock, {})
+    own = [10.0, 10.0, None, 50.0, None]
+    frames = (Still(np.full((8, 8), k, np.uint8), None, fps) for k, fps in enumerate(own))
+    replay(audience, frames, fps=None, device="x", clock=clock.time)
+    steps = np.diff(audience.sent)
+    assert steps == pytest.approx([0.1, 0.1, 1 / 30, 0.02])
+
+
 def test_frames_keep_their_schedule_without_drift(clock: Clock) -> None:
     """Frame k leaves at k / fps, whatever each took; three minutes later it still does."""
     costs = {k: 0.001 * (k % 30) for k in range(5400)}
@@ -182,8 +192,12 @@ def test_a_client_out_of_step_is_sent_away() -> None:
         assert odd.recv(1) == b""
 
 
-def test_images_and_videos_are_played_in_order_and_again(tmp_path: Path) -> None:
-    """By name, as gray; once, or for ever."""
+@pytest.mark.parametrize("kept", [0, 30, 1000])
+def test_images_and_videos_are_played_in_order_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """By name, as gray; once, or for ever, whether memory holds none, one or all of them."""
+    monkeypatch.setattr(module, "_KEPT", kept)
     for name, shade in (("b.png", 20), ("a.png", 10)):
         assert cv2.imwrite(str(tmp_path / name), np.full((4, 6), shade, np.uint8))
     once = [still.image[0, 0] for still in stored_images([tmp_path], 0.2, repeat=False)]
@@ -194,6 +208,15 @@ def test_images_and_videos_are_played_in_order_and_again(tmp_path: Path) -> None
     ]
     with pytest.raises(InputError, match="nothing is there"):
         stored_images([tmp_path / "none"], None, repeat=True)
+
+
+def test_what_memory_holds_is_decoded_once(tmp_path: Path) -> None:
+    """So that no loop stands still at its end: the file may be gone by then."""
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 6), 7, np.uint8))
+    stills = stored_images([tmp_path], None, repeat=True)
+    assert next(stills).image[0, 0] == 7
+    (tmp_path / "a.png").unlink()
+    assert next(stills).image[0, 0] == 7
 
 
 def test_a_sweep_goes_there_and_back() -> None:

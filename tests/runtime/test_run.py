@@ -10,49 +10,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from bright import bright_bundle
 
-from edge_bts.bundle import write_bundle
 from edge_bts.measure import components
 from edge_bts.runtime import open_bundle
 from edge_bts.runtime.measurements import CSV_FIELDS, RunRecord
 from edge_bts.signing import Trust
 
-SIDE = 32
 UNSIGNED = Trust(allow_unsigned=True)
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of one convolution that finds what is bright: probability = σ(8 · input)."""
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("openvino")
-    layer = torch.nn.Conv2d(1, 1, 1)
-    torch.nn.init.constant_(layer.weight, 8.0)
-    torch.nn.init.zeros_(layer.bias)
-    folder = tmp_path_factory.mktemp("bright")
-    torch.onnx.export(
-        torch.nn.Sequential(layer, torch.nn.Sigmoid()).eval(),
-        (torch.zeros(1, 1, SIDE, SIDE),),
-        folder / "model.onnx",
-        dynamo=False,
-        input_names=["image"],
-        output_names=["probability"],
-    )
-    graph = (folder / "model.onnx").read_bytes()
-    path = folder / "bright.ebts"
-    write_bundle(
-        path,
-        {
-            "name": "bright",
-            "precision": "fp32",
-            "geometry": {"imgsz": SIDE},
-            "normalisation": {"mean": 0.5, "std": 0.25},
-            "threshold": 0.5,
-            "models": {"onnxruntime": "model.onnx", "reference": "model.fp32.onnx"},
-        },
-        {"model.onnx": graph, "model.fp32.onnx": graph},
-    )
-    return path
+    """A network that finds what is bright."""
+    return bright_bundle(tmp_path_factory.mktemp("bright"))
 
 
 def disc(x: int = 90, height: int = 150, width: int = 200) -> np.ndarray:
