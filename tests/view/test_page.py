@@ -56,7 +56,7 @@ class Opened:
         page.on("request", lambda request: self.asked.append(request.url))
         page.on("websocket", lambda opened: self.asked.append(opened.url))
         page.goto(served.address)
-        wait_until(served.hub.watched.is_set)
+        self.wait_for_text("source", "test pattern")  # so it gets what is published from now on
 
     @property
     def number(self) -> int:
