@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
 import socket
 import struct
 import threading
@@ -160,6 +161,7 @@ def test_images_of_pyigtl_arrive(kind: str) -> None:
     pixels = random.integers(0, 256, (1, 40, 60, 3) if kind == "rgb" else (1, 40, 60), np.uint8)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     server = pyigtl.OpenIGTLinkServer(port=port, local_server=True)
     matrix = np.diag([0.3, 0.3, 1.0, 1.0])
     try:
@@ -171,6 +173,8 @@ def test_images_of_pyigtl_arrive(kind: str) -> None:
             arrival = heard.wait_for(1)
     finally:
         server.stop()
+        for number, handler in handlers.items():  # which pyigtl has replaced
+            signal.signal(number, handler)
     want = pixels[0] if kind == "gray" else pixels[0] @ np.array([0.299, 0.587, 0.114])
     assert np.abs(arrival.image - want).max() <= (0 if kind == "gray" else 1)
     assert arrival.spacing_mm == pytest.approx(0.3)
