@@ -159,6 +159,8 @@ def test_an_ir_is_a_peer_in_openvino(tmp_path: Path) -> None:
     expected = Foreign(read_foreign(onnx_path), "source.onnx", "onnxruntime", 1, 32)
     image = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
     np.testing.assert_allclose(came._infer(image), expected._infer(image), atol=1e-5)
+    with pytest.raises(InputError, match=r"peer\.xml is an OpenVINO IR"):
+        Foreign(read_foreign(path), path.name, "onnxruntime", 1, 32)
     result = bench([path], trust=Trust(), settings=BenchSettings(**SHORT))
     assert [row.label for row in result.rows] == ["peer, openvino fp32"]
     assert result.networks["peer.xml"].macs == 3 * 3 * 3 * 2 * 32 * 32
