@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 
 from edge_bts.errors import EnvironmentMismatchError
 
@@ -19,7 +19,7 @@ def need_extra(extra: str, *packages: str) -> None:
         EnvironmentMismatchError: Names the first that is not, and the command that mends it.
     """
     for package in packages:
-        if find_spec(package) is None:
+        if importlib.util.find_spec(package) is None:
             raise EnvironmentMismatchError(
                 f"Expected the package {package}, but it is not installed; "
                 f"run: pip install 'edge-bts[{extra}]'"

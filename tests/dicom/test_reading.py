@@ -38,7 +38,7 @@ def test_a_file_that_changes_under_way_is_refused(cine: Path) -> None:
 def test_the_extra_is_named_where_it_lacks(cine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence with the mend."""
     monkeypatch.setattr(
-        "edge_bts.extras.find_spec", lambda name: None if name == "pydicom" else name
+        "importlib.util.find_spec", lambda name: name if name != "pydicom" else None
     )
     with pytest.raises(EnvironmentMismatchError, match=r"pydicom.*pip install 'edge-bts\[dicom\]'"):
         open_cine(cine)

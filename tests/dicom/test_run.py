@@ -224,15 +224,12 @@ def test_without_the_extra_it_is_one_sentence(
     from edge_bts.cli._doctor_checks import Check
 
     source = save(ultrasound(panes(1)), tmp_path / "a.dcm")
-    monkeypatch.setattr("edge_bts.extras.find_spec", lambda name: None if name == "rle" else name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "rle" else name)
     done = run(bundle, source, "-o", tmp_path / "out")
     assert isinstance(done.exception, EnvironmentMismatchError)
     assert "pip install 'edge-bts[dicom]'" in str(done.exception)
     with pytest.raises(EnvironmentMismatchError):
         stored_images([source], None, repeat=False)
-    monkeypatch.setattr(
-        _doctor_checks.importlib.util, "find_spec", lambda name: None if name == "rle" else name
-    )
     base = [Check("base", "numpy", "ok", "2.0")]
     found = {check.name: check for check in _doctor_checks._commands(base)}
     assert found["run, replay of DICOM"].mend == "pip install 'edge-bts[dicom]'"
