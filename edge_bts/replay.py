@@ -35,6 +35,10 @@ class Still:
     spacing_mm: float | None
     fps: float | None = None
 
+    def period_s(self, fps: float | None) -> float:
+        """Return the time to the next frame: of ``fps``, else of its loop, else 1/30 s."""
+        return 1 / (fps or self.fps or _DEFAULT_FPS)
+
 
 @dataclass
 class Report:
@@ -153,7 +157,7 @@ def replay(
             start = due
         server.wait(due)
         behind = time.monotonic() - due
-        period = 1 / (fps or still.fps or _DEFAULT_FPS)
+        period = still.period_s(fps)
         if behind > 0.5 * period:
             report.late += 1
             due += behind

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_bts.cli import _options as opt
-from edge_bts.extras import need_extra
 
 if TYPE_CHECKING:
     from edge_bts.runtime.native import Session
@@ -39,11 +38,14 @@ def view(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="igtl://HOST:PORT of an image server; an image, a folder of them, a video; "
+            help="igtl://HOST:PORT of an image server; an image, a folder of them, a video, DICOM; "
             "none: a simulated sweep."
         ),
     ] = None,
-    fps: Annotated[float, typer.Option(help="Frames a second of files and of the sweep.")] = 30.0,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames a second of files; default: a loop's own rate, else 30."),
+    ] = None,
     spacing: Annotated[
         float | None,
         typer.Option(help="Millimetres per pixel of what does not say it; else sizes are in px."),
@@ -70,6 +72,8 @@ def view(
     The page is served on loopback to who has the address that is printed, until it is interrupted.
     A folder, a video or the sweep is played over and over.
     """
+    from edge_bts.extras import need_extra
+
     need_extra("view", "starlette", "uvicorn", "websockets")
     import secrets
 
@@ -77,7 +81,7 @@ def view(
     from edge_bts.view import Live
     from edge_bts.view.server import Hub, application, listen, server
 
-    if not 0 < fps <= 1000:
+    if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"Expected --fps above 0 and at most 1000, but got {fps:g}.")
     if not 0 <= deadline_ms < 4e6:
         raise InputError(f"Expected --deadline-ms of 0 or more, but got {deadline_ms:g}.")
@@ -101,7 +105,7 @@ def view(
     welcome: dict[str, Any] = {
         "source": stream.name,
         "model": {"backend": f"node {node[0]}:{node[1]}"} if node else None,
-        "fps": None if images else fps,
+        "fps": None if images else fps or 1,  # or more: when the page may call it quiet
         "deadline_ms": deadline_ms or None,
     }
     with contextlib.ExitStack() as stack:
@@ -148,7 +152,7 @@ def _results(node: tuple[str, int], images: tuple[str, int], device: str | None)
 def _stream(
     source: str | None,
     images: tuple[str, int] | None,
-    fps: float,
+    fps: float | None,
     spacing: float | None,
     device: str | None,
     header: str,

@@ -97,7 +97,7 @@ class Source(Protocol):
 class _Played:
     name: str
     stills: Iterator[Still]
-    fps: float
+    fps: float | None
 
     def arrivals(self, stop: threading.Event, say: Say) -> Iterator[Arrival]:
         del say  # there is always a frame
@@ -107,18 +107,19 @@ class _Played:
                 return
             now = time.monotonic()
             yield Arrival(still.image, still.spacing_mm, now)
-            if now - due > 0.5 / self.fps:  # no burst to catch up: the schedule moves
+            period = still.period_s(self.fps)
+            if now - due > 0.5 * period:  # no burst to catch up: the schedule moves
                 due = now
-            due += 1 / self.fps
+            due += period
 
 
-def played(name: str, stills: Iterator[Still], fps: float) -> Source:
+def played(name: str, stills: Iterator[Still], fps: float | None) -> Source:
     """Return frames at a frame rate.
 
     Args:
         name: For the page.
         stills: As ``stored_images`` and ``phantom_sweep`` of :mod:`edge_bts.replay` give them.
-        fps: Frames a second.
+        fps: Frames a second; None: each at the rate of its loop, 30 where that is unknown.
     """
     return _Played(name, stills, fps)
 

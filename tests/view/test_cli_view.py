@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -122,8 +123,6 @@ def test_a_bundle_of_an_unknown_maker_is_not_opened(image: Path) -> None:
 
 def test_the_packages_of_the_page_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device install has none of them: the sentence holds the command that mends it."""
-    import importlib.util
-
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "uvicorn" else found(name)

@@ -133,6 +133,15 @@ def test_stored_frames_come_on_schedule(monkeypatch: pytest.MonkeyPatch) -> None
     assert {a.spacing_mm for a in arrivals} == {0.2}
 
 
+def test_a_loop_is_played_at_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless another is asked for; 30 where it is unknown."""
+    monkeypatch.setattr(sources, "time", clock := Clock())
+    for fps, own, period in ((None, 20.0, 0.05), (None, None, 1 / 30), (5.0, 20.0, 0.2)):
+        stream: Any = played("loop", (Still(pattern(k), None, own) for k in range(3)), fps)
+        times = [a.arrived for a in stream.arrivals(clock, print)]
+        assert np.diff(times) == pytest.approx([period, period])
+
+
 def test_waiting_for_the_next_frame_ends_at_once() -> None:
     """However long the period."""
     with Listener(played("slow", itertools.repeat(Still(pattern(0), None)), fps=1e-3)) as heard:
