@@ -337,7 +337,7 @@ def test_a_longer_struct_is_taken_if_its_new_fields_are_0(library: Library, mode
 
     class Later(ebts.SessionOptions):
         # What the library of today knows beyond the first header comes before what it does not.
-        _fields_ = (("known", c.c_uint8 * 32), ("new", c.c_uint64))
+        _fields_ = (("known", c.c_uint8 * 40), ("new", c.c_uint64))
 
     for new, status in ((0, ebts.OK), (1, ebts.ARGUMENT)):
         later = Later(max_width=8, max_height=8, new=new)
