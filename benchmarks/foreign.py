@@ -66,6 +66,8 @@ def _read(path: Path, what: str) -> bytes:
     try:
         size = path.stat().st_size
         content = path.read_bytes() if size <= _LARGEST else b""
+    except FileNotFoundError:
+        raise InputError(f"Expected {what} at {path}, but there is none; check the name.") from None
     except OSError as error:
         raise InputError(
             f"Expected {what} at {path}, but reading it failed: {error.strerror}."
