@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _MAX_ROUNDS = 50
+_ROOM = 1.25  # more time is planned for than is asked
 _LEAST_MS = 1e-3  # what answers at once
 _PATIENCE_S = 10.0  # for a worker to end by itself; none computes by then
 _LOAD_PATIENCE_S = 900.0  # to load and warm up: a compilation takes minutes
@@ -131,12 +132,14 @@ def plan_rounds(medians_ms: Mapping[str, float], settings: BenchSettings) -> Pla
     three. The slowest row sets the number of rounds, three frames a turn where that leaves at
     least three rounds; quicker rows take more frames a turn. Where frames are paced or gaps are
     made, these take their time and a turn is of a burst at least, with gaps of whole bursts.
+    Else seconds are planned with room: the machine may have been slower while it warmed up.
     """
     period = 1e3 / settings.fps if settings.fps else 0.0
     gap = settings.idle_ms / settings.burst
     frame_ms = {label: max(ms, period, _LEAST_MS) + gap for label, ms in medians_ms.items()}
+    seconds = settings.seconds if settings.fps or settings.idle_ms else _ROOM * settings.seconds
     due = {
-        label: max(3, min(settings.frames, math.ceil(settings.seconds * 1e3 / ms)))
+        label: max(3, min(settings.frames, math.ceil(seconds * 1e3 / ms)))
         for label, ms in frame_ms.items()
     }
     turn = settings.burst if settings.idle_ms or settings.fps else 3

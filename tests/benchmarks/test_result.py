@@ -56,7 +56,8 @@ def test_rounds_spread_every_row() -> None:
     settings = BenchSettings()
     plan = plan_rounds({"teacher": 1700.0, "student": 5.0}, settings)
     assert plan.frames["teacher"] == 3
-    assert plan.rounds * plan.frames["teacher"] * 1.7 >= settings.seconds
+    # Also if it is a fifth quicker than it was while it warmed up.
+    assert plan.rounds * plan.frames["teacher"] * 0.8 * 1.7 >= settings.seconds
     assert plan.rounds * plan.frames["student"] >= settings.frames
     assert plan.lead == {"teacher": 0, "student": 5}
     shortest = plan_rounds({"a": 5000.0}, BenchSettings(seconds=1.0))
