@@ -36,11 +36,20 @@ def linear(low: float, high: float, ticks: Sequence[float], text: str = "{:g}") 
 
 
 def log(values: Sequence[float], steps: Sequence[float] = (1, 2, 5), base: int = 10) -> Axis:
-    """Return a logarithmic axis around positive values, with ticks at ``steps`` of each power."""
+    """Return a logarithmic axis around positive values, with ticks at ``steps`` of each power.
+
+    Fewer than three would not tell the scale: a short range has finer ones.
+    """
     low, high = min(values) / 1.15, max(values) * 1.15
     first, last = math.floor(math.log(low, base)), math.ceil(math.log(high, base))
-    ticks = [step * float(base) ** power for power in range(first, last + 1) for step in steps]
-    inside = [tick for tick in ticks if low <= tick <= high]
+
+    def ticks(steps: Sequence[float]) -> list[float]:
+        every = (step * float(base) ** n for n in range(first, last + 1) for step in steps)
+        return [tick for tick in every if low <= tick <= high]
+
+    inside = ticks(steps)
+    if len(inside) < 3 and base == 10:  # a short range
+        inside = ticks((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9))
     if len(inside) > 7:
         inside = [tick for tick in inside if math.log(tick, base) % 1 < 1e-9]
     return Axis(low, high, [(tick, f"{tick:,.6g}") for tick in inside], logarithmic=True)

@@ -20,6 +20,7 @@ from edge_bts.metrics import ImageRow, score_image
 from edge_bts.page import Section, render_page
 from edge_bts.page.charts import agreement_chart, dice_chart, presence_chart, size_chart
 from edge_bts.page.pictures import choose
+from edge_bts.page.plot import log
 
 
 class PageTags(Tags):
@@ -192,3 +193,11 @@ def test_bars_count_the_images(report: Report) -> None:
     tips = re.findall(r": ([\d.]+) % of (lesion|normal) images", presence_chart(report))
     for kind in ("lesion", "normal"):
         assert sum(float(share) for share, of in tips if of == kind) == pytest.approx(100, abs=0.5)
+
+
+@pytest.mark.parametrize("values", [(10.1, 19.0), (50.0, 99.0), (5.0, 60.0), (0.3, 4000.0)])
+def test_a_logarithmic_axis_has_ticks_that_tell_its_scale(values: tuple[float, float]) -> None:
+    """At least three and at most seven, within the axis, whatever its range."""
+    axis = log(values)
+    assert 3 <= len(axis.ticks) <= 7
+    assert all(axis.low <= tick <= axis.high for tick, _ in axis.ticks)
