@@ -57,7 +57,7 @@ $(STAMP): pyproject.toml constraints.txt $(CORE)
 	  2>&1 | tail -n 1
 	@touch $@
 
-demo: $(STAMP) ## Distil on phantoms, export INT8, benchmark; 6 minutes on two cores, once installed
+demo: $(STAMP) ## Distil on phantoms, export INT8, benchmark; 7 minutes on two cores, once installed
 	$(call say,1/9 Simulate $(COUNT) ultrasound images (phantoms: never clinical data))
 	@$(EBTS) data phantom $(DEMO)/phantoms --count $(COUNT) --seed $(SEED) --force
 	$(call say,2/9 Split them into train$(comma) val and test)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_bts.benchmarks.result import BenchResult, Deadline, Ratio, Row, TrainingResult
-from edge_bts.errors import EnvironmentMismatchError
+from edge_bts.extras import need_extra
 from edge_bts.files import atomic_path
 
 if TYPE_CHECKING:
@@ -218,13 +218,9 @@ def plot_result(result: BenchResult, path: Path) -> None:
     Raises:
         EnvironmentMismatchError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise EnvironmentMismatchError(
-            "Expected the package matplotlib for a plot, but it is not installed; "
-            "`pip install 'edge-bts[bench]'`."
-        ) from None
+    need_extra("bench", "matplotlib")
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

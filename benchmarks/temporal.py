@@ -33,8 +33,9 @@ from edge_bts.cli._data import refuse_existing
 from edge_bts.cli._options import evenly
 from edge_bts.data import Sample, load_split, make_split, open_dataset, select
 from edge_bts.data.phantom import Motion, Phantom, PhantomCategory, simulate_cine
-from edge_bts.errors import EdgeBtsError, EnvironmentMismatchError, InputError
+from edge_bts.errors import EdgeBtsError, InputError
 from edge_bts.evaluate import SegmenterLike, tracked
+from edge_bts.extras import need_extra
 from edge_bts.files import atomic_path, write_json
 from edge_bts.metrics import bootstrap_ci, paired_difference
 from edge_bts.metrics.temporal import Trace, area_jitter, change, flicker, toggles
@@ -390,13 +391,9 @@ def plot(result: dict[str, Any], path: Path) -> None:
     Raises:
         EnvironmentMismatchError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise EnvironmentMismatchError(
-            "Expected the package matplotlib for a plot, but it is not installed; "
-            "`pip install 'edge-bts[bench]'`."
-        ) from None
+    need_extra("bench", "matplotlib")
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
