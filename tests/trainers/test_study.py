@@ -492,6 +492,18 @@ def test_rows_that_do_not_belong_together_are_refused(
         report_of(plan, made)
 
 
+def test_a_setting_that_is_younger_than_a_row_has_its_default(
+    plan: tuple[StudySettings, list[Run]], made: list[StudyRow]
+) -> None:
+    """Rows from before it are of the same study; with another value they are not."""
+    younger = {**made[3].settings, "loop": {**made[3].settings["loop"], "state_seconds": 0.0}}
+    made[3] = made[3].model_copy(update={"settings": younger})
+    report_of(plan, made)
+    younger["loop"]["state_seconds"] = 9.0
+    with pytest.raises(InputError, match="one settings, but alone-seed1"):
+        report_of(plan, made)
+
+
 def test_rows_survive_the_file(made: list[StudyRow], tmp_path: Path) -> None:
     """A row reads back equal; a damaged one is named."""
     write_row(tmp_path, made[0])

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_bts.errors import InputError
 from edge_bts.metrics import (
@@ -23,6 +23,7 @@ from edge_bts.metrics import (
     paired_difference,
     paired_permutation_p,
 )
+from edge_bts.trainers.settings import DistillSettings, TrainSettings
 from edge_bts.trainers.study.rows import StudyRow
 from edge_bts.trainers.study.settings import StudySettings
 
@@ -352,8 +353,7 @@ def _check(
     hashes: dict[int | None, str] = {}
     settings: dict[tuple[str, str], object] = {}
     for row in (*students, *teachers):
-        loop = {**row.settings["loop"], "seed": None}
-        own = [{**row.settings, "loop": loop}, row.category]
+        own = [_settings(row), row.category]
         for what, same in (
             ("study", row.study == study.name),
             ("split", hashes.setdefault(row.fold, row.split_hash) == row.split_hash),
@@ -364,6 +364,17 @@ def _check(
                     f"Expected rows of one {what}, but {row.name} is of another; keep the rows of "
                     "different studies in different folders."
                 )
+
+
+def _settings(row: StudyRow) -> Mapping[str, object]:
+    """Return a row's settings without the seed; those that came after it have their defaults."""
+    loop = {**row.settings["loop"], "seed": 0}
+    settings = {**row.settings, "loop": loop}
+    kind = DistillSettings if row.kind == "student" else TrainSettings
+    try:
+        return kind.model_validate(settings).model_dump(mode="json")
+    except ValidationError:  # a setting of then that is none today: only its like has it
+        return settings
 
 
 def _score(values: _Values, groups: Sequence[str]) -> Score:
