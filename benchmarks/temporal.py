@@ -29,14 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_bts import __version__, geometry
-from edge_bts.cli._data import refuse_existing
-from edge_bts.cli._options import evenly
-from edge_bts.data import Sample, load_split, make_split, open_dataset, select
+from edge_bts.data import Sample, evenly, load_split, make_split, open_dataset, select
 from edge_bts.data.phantom import Motion, Phantom, PhantomCategory, simulate_cine
 from edge_bts.errors import EdgeBtsError, InputError
 from edge_bts.evaluate import SegmenterLike, tracked
 from edge_bts.extras import need_extra
-from edge_bts.files import atomic_path, write_json
+from edge_bts.files import atomic_path, refuse_existing, write_json
 from edge_bts.metrics import bootstrap_ci, paired_difference
 from edge_bts.metrics.temporal import Trace, area_jitter, change, flicker, toggles
 

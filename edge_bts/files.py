@@ -22,6 +22,7 @@ __all__ = [
     "canonical_json",
     "is_leftover",
     "new_folder",
+    "refuse_existing",
     "sha256_bytes",
     "sha256_file",
     "write_bytes",
@@ -29,6 +30,12 @@ __all__ = [
     "write_secret",
     "write_text",
 ]
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Raise InputError where ``path`` exists and ``force`` is off."""
+    if path.exists() and not force:
+        raise InputError(f"Expected {path} not to exist, but it does; choose another or --force.")
 
 
 @contextlib.contextmanager

@@ -60,10 +60,9 @@ def compare(
     refused.
     """
     from edge_bts.benchmarks.result import result_kind
-    from edge_bts.cli._data import refuse_existing
     from edge_bts.compare import Comparison
     from edge_bts.errors import InputError, LatencyGateError
-    from edge_bts.files import write_json
+    from edge_bts.files import refuse_existing, write_json
 
     for path in filter(None, (output, html)):
         refuse_existing(path, force)

@@ -53,6 +53,7 @@ def inspect_command(
     from edge_bts.cli import _data_print
     from edge_bts.data.contact_sheet import ContactSheet, write_png
     from edge_bts.data.readers import scan
+    from edge_bts.files import refuse_existing
 
     if output is not None:
         refuse_existing(output, force)
@@ -108,6 +109,7 @@ def split(
     """
     from edge_bts.cli import _data_print
     from edge_bts.data import make_split, open_dataset, split_from_lists, write_split
+    from edge_bts.files import refuse_existing
 
     refuse_existing(output, force)
     if lists is not None and (fractions is not None or fold is not None):
@@ -127,12 +129,6 @@ def split(
         print(json.dumps({**summary, "hash": made.hash, "file": str(output)}, indent=2))
     else:
         _data_print.split(made, output)
-
-
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raise InputError where ``path`` exists and ``force`` is off."""
-    if path.exists() and not force:
-        raise InputError(f"Expected {path} not to exist, but it does; choose another or --force.")
 
 
 def _fractions(text: str) -> tuple[float, ...]:

@@ -36,8 +36,8 @@ def augment(
 
     Shows section ``[train]`` of the recipe; --set train.augment.gain=0 turns a change off.
     """
-    from edge_bts.cli._data import refuse_existing
     from edge_bts.extras import need_extra
+    from edge_bts.files import refuse_existing
 
     need_extra("train", "torch", "kornia")
     refuse_existing(output, force)

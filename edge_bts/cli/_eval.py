@@ -105,11 +105,10 @@ def evaluate(
     """
     import json
 
-    from edge_bts.cli._data import refuse_existing
-    from edge_bts.data import open_dataset
+    from edge_bts.data import evenly, open_dataset
     from edge_bts.evaluate import Reports
     from edge_bts.evaluate import evaluate as run
-    from edge_bts.files import write_json, write_text
+    from edge_bts.files import refuse_existing, write_json, write_text
     from edge_bts.signing import find_trust
 
     for path in filter(None, (output, page)):
@@ -135,7 +134,7 @@ def evaluate(
     reports: list[Report] = []
     drawn: list[list[Sample]] = []
     for each in sets:
-        drawn.append(each.samples if limit is None else opt.evenly(each.samples, limit))
+        drawn.append(each.samples if limit is None else evenly(each.samples, limit))
         report = run(
             segmenter,
             drawn[-1],

@@ -77,10 +77,9 @@ def verify(
     """
     import json
 
-    from edge_bts.cli._data import refuse_existing
     from edge_bts.errors import AccuracyGateError, InputError
     from edge_bts.export.verify import verify as run
-    from edge_bts.files import write_json
+    from edge_bts.files import refuse_existing, write_json
 
     for path in filter(None, (output, plot)):
         refuse_existing(path, force)
@@ -122,11 +121,11 @@ def verify(
 
 
 def _samples(data: Path, split: Path | None, part: Part, limit: int) -> tuple[list[Sample], str]:
-    from edge_bts.data import load_split, make_split, open_dataset, select
+    from edge_bts.data import evenly, load_split, make_split, open_dataset, select
 
     dataset = open_dataset(data)
     chosen = make_split(dataset, seed=0) if split is None else load_split(split)
-    samples = opt.evenly(select(dataset, chosen, part.value), limit)
+    samples = evenly(select(dataset, chosen, part.value), limit)
     what = f"{part.value}, split {chosen.hash[:12]}"
     return samples, f"{len(samples)} images of {dataset.name}, {what}"
 

@@ -8,7 +8,7 @@ image, mask = select(dataset, split, "train", {"benign"})[0].read()
 from edge_bts.data.duplicates import duplicate_groups, label_conflicts, with_groups
 from edge_bts.data.readers import open_dataset
 from edge_bts.data.sample import CATEGORIES, Category, Dataset, Sample
-from edge_bts.data.split import Split, load_split, make_split, select, write_split
+from edge_bts.data.split import Split, evenly, load_split, make_split, select, write_split
 from edge_bts.data.split_lists import split_from_lists
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Sample",
     "Split",
     "duplicate_groups",
+    "evenly",
     "label_conflicts",
     "load_split",
     "make_split",

@@ -13,7 +13,17 @@ from edge_bts.data.split_file import PARTS, Part, Split, load_split, write_split
 from edge_bts.errors import InputError, IntegrityError
 from edge_bts.files import sha256_bytes, sha256_file
 
-__all__ = ["PARTS", "Part", "Split", "load_split", "make_split", "select", "verify", "write_split"]
+__all__ = [
+    "PARTS",
+    "Part",
+    "Split",
+    "evenly",
+    "load_split",
+    "make_split",
+    "select",
+    "verify",
+    "write_split",
+]
 
 
 def make_split(
@@ -173,6 +183,12 @@ def select(
             f"{held}; choose another category or make another split."
         )
     return chosen
+
+
+def evenly(samples: Sequence[Sample], limit: int) -> list[Sample]:
+    """Return ``limit`` of the samples, evenly drawn, or all if they are fewer."""
+    count = min(limit, len(samples))
+    return [samples[index * len(samples) // count] for index in range(count)]
 
 
 def _weights(fractions: Sequence[float]) -> dict[Part, float]:
