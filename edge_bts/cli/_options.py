@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,14 +31,12 @@ __all__ = [
     "SplitFile",
     "Start",
     "Trust",
-    "evenly",
+    "check_stream",
     "one_precision",
     "open_trusted",
 ]
 
 _PRECISIONS = ("fp32", "fp16", "int8")
-
-T = TypeVar("T")
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of a data set (see data inspect).")]
 SplitFile = Annotated[
@@ -99,10 +96,20 @@ def open_trusted(path: Path, trust: list[Path] | None, allow_unsigned: bool) -> 
     return bundle
 
 
-def evenly(items: Sequence[T], limit: int) -> list[T]:
-    """Return ``limit`` of the items, evenly drawn, or all if they are fewer."""
-    count = min(limit, len(items))
-    return [items[index * len(items) // count] for index in range(count)]
+def check_stream(fps: float | None, header: str, spacing: float | None) -> None:
+    """Refuse values of ``--fps``, ``--header`` and ``--spacing`` that no live stream can have.
+
+    Raises:
+        InputError: One is out of range.
+    """
+    from edge_bts.errors import InputError
+
+    if fps is not None and not 0 < fps <= 1000:
+        raise InputError(f"Expected --fps above 0 and at most 1000, but got {fps:g}.")
+    if header not in ("auto", "2"):
+        raise InputError(f"Expected --header auto or 2, but got {header!r}.")
+    if spacing is not None and not 0 < spacing < float("inf"):
+        raise InputError(f"Expected --spacing above 0, but got {spacing:g}.")
 
 
 def one_precision(precision: str | None, flags: dict[str, bool]) -> str | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from edge_bts.cli import _options as opt
+
 if TYPE_CHECKING:
     from edge_bts.data.phantom import PhantomCategory
 
@@ -60,16 +62,11 @@ def replay(
     from edge_bts.replay import Report, Server, phantom_sweep, stored_images
     from edge_bts.replay import replay as play
 
-    if fps is not None and not 0 < fps <= 1000:
-        raise InputError(f"Expected --fps above 0 and at most 1000, but got {fps:g}.")
-    if header not in ("auto", "2"):
-        raise InputError(f"Expected --header auto or 2, but got {header!r}.")
+    opt.check_stream(fps, header, spacing)
     if category not in _CATEGORIES:
         raise InputError(f"Expected --category {', '.join(_CATEGORIES)}, but got {category!r}.")
     if not 1 <= len(device.encode()) <= 20:
         raise InputError(f"Expected --device of 1 to 20 bytes, but got {device!r}.")
-    if spacing is not None and not 0 < spacing < float("inf"):
-        raise InputError(f"Expected --spacing above 0, but got {spacing:g}.")
     if inputs:
         stills = stored_images(inputs, spacing, repeat=not once)
     else:

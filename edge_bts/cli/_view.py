@@ -78,17 +78,12 @@ def view(
     import secrets
 
     from edge_bts.errors import InputError
-    from edge_bts.view import Live
+    from edge_bts.view import Live, node_results
     from edge_bts.view.server import Hub, application, listen, server
 
-    if fps is not None and not 0 < fps <= 1000:
-        raise InputError(f"Expected --fps above 0 and at most 1000, but got {fps:g}.")
+    opt.check_stream(fps, header, spacing)
     if not 0 <= deadline_ms < 4e6:
         raise InputError(f"Expected --deadline-ms of 0 or more, but got {deadline_ms:g}.")
-    if header not in ("auto", "2"):
-        raise InputError(f"Expected --header auto or 2, but got {header!r}.")
-    if spacing is not None and not 0 < spacing < float("inf"):
-        raise InputError(f"Expected --spacing above 0, but got {spacing:g}.")
     images = None if source is None else _place(source)
     if node := _place(bundle):
         if images is None:
@@ -96,7 +91,7 @@ def view(
                 "Expected igtl://HOST:PORT of the image server that the node listens to as the "
                 f"second argument, but got {source or 'none'}."
             )
-        opened, stream = None, _results(node, images, device)
+        opened, stream = None, node_results(node, images, device=device)
     else:
         stream = _stream(source, images, fps, spacing, device, header, seed)
         opened = _session(bundle, threads, trust, allow_unsigned)
@@ -141,12 +136,6 @@ def _place(text: str) -> tuple[str, int] | None:
             f"Expected igtl://HOST:PORT, such as igtl://127.0.0.1:18944, but got {text}."
         )
     return found[1].strip("[]"), int(found[2])
-
-
-def _results(node: tuple[str, int], images: tuple[str, int], device: str | None) -> Source:
-    from edge_bts.view import node_results
-
-    return node_results(node, images, device=device)
 
 
 def _stream(
