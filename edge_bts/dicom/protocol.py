@@ -23,6 +23,7 @@ __all__ = [
     "MAX_REGIONS",
     "MAX_SIDE",
     "MEMORY",
+    "MEND",
     "MESSAGE",
     "REGION",
     "ULTRASOUND",
@@ -51,6 +52,9 @@ FRAME_CPU_S = 10
 
 ANSWER_S = 30.0
 """Seconds until an answer must be here whole, whatever the worker waits for."""
+
+MEND = "restore the file or export it again"
+"""What helps a damaged file."""
 
 MESSAGE = struct.Struct(">4scI")
 """The head of a message."""

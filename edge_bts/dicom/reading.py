@@ -28,6 +28,7 @@ from edge_bts.dicom.protocol import (
     MAX_PIXELS,
     MAX_REGIONS,
     MAX_SIDE,
+    MEND,
     MESSAGE,
     REGION,
 )
@@ -165,7 +166,7 @@ def _cine(path: Path, said: _Header) -> Cine:
     )
 
 
-def _refused(path: Path, why: str, mend: str = "restore the file or export it again") -> InputError:
+def _refused(path: Path, why: str, mend: str = MEND) -> InputError:
     return InputError(f"Expected a DICOM ultrasound image in {path}, but {why}; {mend}.")
 
 

@@ -29,6 +29,7 @@ from edge_bts.dicom.protocol import (
     MAX_REGIONS,
     MAX_SIDE,
     MEMORY,
+    MEND,
     MESSAGE,
     REGION,
     ULTRASOUND,
@@ -78,7 +79,7 @@ _TAGS = [
 class _RefusalError(Exception):
     """The file is refused: ``why``, as in "but its Rows are 0", and the mend."""
 
-    def __init__(self, why: str, mend: str = "restore the file or export it again") -> None:
+    def __init__(self, why: str, mend: str) -> None:
         super().__init__(why)
         self.why, self.mend = why, mend
 
@@ -96,13 +97,11 @@ def main() -> None:
     os.dup2(2, 1)  # a library that prints must not speak between the messages
     warnings.simplefilter("ignore")
     logging.disable()
-    why = mend = ""
+    mend = MEND
     try:
         with os.fdopen(os.dup(0), "rb") as stream:
             for letter, content in answer(stream, decode=sys.argv[1] == "decode"):
-                answers.write(MESSAGE.pack(b"EBTS", letter, len(content)))
-                answers.write(content)
-                answers.flush()
+                _send(answers, letter, content)
                 _allow_time()
         return
     except _RefusalError as error:
@@ -115,9 +114,11 @@ def main() -> None:
         why, mend = f"{error}", "run: pip install 'edge-bts[dicom]'"
     except Exception as error:  # whatever a parser makes of damaged bytes
         why = f"it cannot be read ({_said(error)})"
-    refusal = {"why": why, "mend": mend or "restore the file or export it again"}
-    content = json.dumps(refusal).encode()
-    answers.write(MESSAGE.pack(b"EBTS", b"E", len(content)))
+    _send(answers, b"E", json.dumps({"why": why, "mend": mend}).encode())
+
+
+def _send(answers: BinaryIO, letter: bytes, content: bytes) -> None:
+    answers.write(MESSAGE.pack(b"EBTS", letter, len(content)))
     answers.write(content)
     answers.flush()
 
@@ -155,7 +156,7 @@ def answer(stream: BinaryIO, *, decode: bool) -> Iterator[tuple[bytes, bytes]]:
     yield b"Z", b""
 
 
-def _refuse(why: str, mend: str = "restore the file or export it again") -> NoReturn:
+def _refuse(why: str, mend: str = MEND) -> NoReturn:
     raise _RefusalError(why, mend)
 
 
