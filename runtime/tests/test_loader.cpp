@@ -2,12 +2,12 @@
 // of the two is compared with Python by tests/runtime/test_library_bundles.py.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cstring>
 #include <string>
 
 #include "failure.hpp"
 #include "golden.hpp"
+#include "golden_file.hpp"
 #include "manifest.hpp"
 
 using edge_bts::Bytes;
@@ -28,21 +28,6 @@ Bytes manifest() {
   "minimum_runtime": {"edge_bts": "0.0.1"}
 })";
     return Bytes(text.begin(), text.end());
-}
-
-Bytes golden(std::size_t& body) {
-    const std::string text =
-        R"({"__metadata__": {"edge_bts": "{\"threshold\": 0.5, \"tolerance\": )"
-        R"({\"mean_abs\": 0.01, \"pixels\": 0.005}}"}, )"
-        R"("frames": {"dtype": "U8", "shape": [1, 32, 32], "data_offsets": [0, 1024]}, )"
-        R"("mask": {"dtype": "U8", "shape": [1, 32, 32], "data_offsets": [1024, 2048]}, )"
-        R"("probability": {"dtype": "F32", "shape": [1, 32, 32], "data_offsets": [2048, 6144]}})";
-    const std::uint64_t length = text.size();
-    body = sizeof length + text.size();
-    Bytes content(body + 6144);
-    std::memcpy(content.data(), &length, sizeof length);
-    std::copy(text.begin(), text.end(), content.begin() + sizeof length);
-    return content;
 }
 
 /// 1 if the bytes are read, 0 if they are refused in a sentence; all else fails the test.
@@ -93,7 +78,7 @@ TEST_CASE("a manifest with any byte changed, or cut anywhere, is read or refused
 
 TEST_CASE("golden frames with any byte of the header changed, or cut there, are read or refused") {
     std::size_t body = 0;
-    const Bytes good = golden(body);
+    const Bytes good = golden_file(body);
     REQUIRE(outcome(good, read_golden) == 1);
     const int taken = sweep(good, body, read_golden);
     CHECK(taken < static_cast<int>(2 * body));

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes as c
-import os
 import subprocess
 import sys
 import threading
@@ -21,19 +20,10 @@ from edge_bts import runtime
 from edge_bts.errors import EnvironmentMismatchError, InputError, StalledError
 from edge_bts.runtime import Health, LiveResult, LiveSession, Segmenter, Session, native
 
+pytestmark = pytest.mark.usefixtures("extension")
+
 WAIT = 60_000.0
 """Milliseconds that no test reaches where all is well."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def extension() -> None:
-    """Skips where the extension is not built; where CI demands it, that is a failure."""
-    try:
-        native.import_runtime()
-    except EnvironmentMismatchError as error:
-        if os.environ.get("EDGE_BTS_REQUIRE_NATIVE"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture

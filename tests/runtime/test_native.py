@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import re
 import shutil
 import sys
@@ -30,16 +29,7 @@ from edge_bts.signing import Trust, load_public_key, load_signing_key
 
 MODELS = Path(__file__).parents[2] / "models"
 
-
-@pytest.fixture(autouse=True, scope="module")
-def library() -> None:
-    """Skips where the extension is not built; where CI demands it, that is a failure."""
-    try:
-        native.import_runtime()
-    except EnvironmentMismatchError as error:
-        if os.environ.get("EDGE_BTS_REQUIRE_NATIVE"):
-            raise
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("extension")
 
 
 @pytest.fixture

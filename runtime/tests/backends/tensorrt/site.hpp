@@ -18,6 +18,7 @@
 #include "edge_bts/edge_bts.hpp"
 #include "fake_cuda.hpp"
 #include "fake_tensorrt.hpp"
+#include "golden_file.hpp"
 #include "json.hpp"
 #include "signing.hpp"
 #include "tensorrt_network.hpp"
@@ -43,17 +44,9 @@ inline Bytes bytes_of(const std::string& text) {
 
 /// One frame with every gray level; the network gives back what it gets, gray / 255.
 inline Bytes golden() {
-    const std::string text =
-        R"({"__metadata__": {"edge_bts": "{\"threshold\": 0.5, \"tolerance\": )"
-        R"({\"mean_abs\": 0.01, \"pixels\": 0.005}}"}, )"
-        R"("frames": {"dtype": "U8", "shape": [1, 32, 32], "data_offsets": [0, 1024]}, )"
-        R"("mask": {"dtype": "U8", "shape": [1, 32, 32], "data_offsets": [1024, 2048]}, )"
-        R"("probability": {"dtype": "F32", "shape": [1, 32, 32], "data_offsets": [2048, 6144]}})";
-    const std::uint64_t length = text.size();
-    Bytes content(sizeof length + text.size() + 6 * kPixels);
-    std::memcpy(content.data(), &length, sizeof length);
-    std::copy(text.begin(), text.end(), content.begin() + sizeof length);
-    std::uint8_t* body = content.data() + sizeof length + text.size();
+    std::size_t at = 0;
+    Bytes content = golden_file(at);
+    std::uint8_t* body = content.data() + at;
     for (std::size_t i = 0; i < kPixels; ++i) {
         body[i] = static_cast<std::uint8_t>(i);
         const float probability = static_cast<float>(body[i]) / 255.0F;
