@@ -120,13 +120,13 @@ class Rows:
         quantized, is_onnx = is_quantized(content), isinstance(content, bytes)
         precision = "int8" if quantized else "fp32"
         complexity = None if quantized else count_foreign(path, imgsz)
+        size = len(foreign_bytes(content))
         for backend in _ONNX_BACKENDS if is_onnx else ("openvino",):
             label = f"{who}, {backend} {precision}"
             if quantized and is_onnx and backend == "openvino":
                 self._skip(label, "OpenVINO's CPU plugin computes ONNX with Q/DQ wrongly")
                 continue
             source = self._source(backend, precision, foreign=str(path), imgsz=imgsz)
-            size = len(foreign_bytes(content))
             self._add(who, label, "peer", path.name, True, source, complexity, size)
 
     def add_checkpoint(self, who: str, role: Role, path: Path) -> None:
