@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from edge_bts import __version__
 from edge_bts.errors import EnvironmentMismatchError, InputError
+from edge_bts.provenance import Origin
 from edge_bts.signing import SIGNATURE_NAME
 
 __all__ = [
@@ -80,6 +81,7 @@ class Provenance(_Part):
     dataset: str = ""
     data_sha256: str = ""
     split_hash: str = ""
+    origins: tuple[Origin, ...] = ()
     checkpoint_sha256: str = ""
     model: str = ""
     seed: int = 0

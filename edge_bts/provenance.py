@@ -6,14 +6,60 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 import edge_bts
 from edge_bts.errors import EnvironmentMismatchError
 from edge_bts.files import sha256_file
 
-__all__ = ["constraints_hash", "git_commit", "license_text", "package_versions"]
+__all__ = ["Origin", "constraints_hash", "git_commit", "license_text", "package_versions", "seen"]
 
 _PACKAGES = ("numpy", "torch", "nncf", "onnx", "onnxruntime", "openvino", "safetensors")
+
+
+class Origin(BaseModel):
+    """A checkpoint that another network learnt from: its first weights, or a teacher.
+
+    Attributes:
+        role: What it was to the other.
+        dataset: Name of the data set that it was trained on itself.
+        split_hash: Of the split of that.
+        checkpoint_sha256: Of its file.
+        origins: What it had learnt from in its turn.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    role: Literal["start", "teacher"]
+    dataset: str
+    split_hash: str
+    checkpoint_sha256: str
+    origins: tuple[Origin, ...] = ()
+
+
+class Trained(Protocol):
+    """Whatever says on which data it was trained: a checkpoint, an origin, a bundle's manifest."""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+
+    @property
+    def split_hash(self) -> str:
+        """Of its split."""
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """What it learnt from."""
+
+
+def seen(trained: Trained) -> list[tuple[str, str]]:
+    """Return data set and split hash of all images behind a network, its own first, none twice."""
+    own = [(trained.dataset, trained.split_hash)]
+    others = [part for origin in trained.origins for part in seen(origin)]
+    return list(dict.fromkeys([*own, *others]))
 
 
 def package_versions() -> dict[str, str]:

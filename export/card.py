@@ -11,6 +11,7 @@ from edge_bts.export.gates import GATE_HEADS, Verdict, gate_cells
 from edge_bts.export.parity import ParityReport
 from edge_bts.manifest import INTENDED_USE
 from edge_bts.models import Checkpoint
+from edge_bts.provenance import seen
 
 __all__ = ["LIMITS", "model_card", "parity_table", "points_table"]
 
@@ -93,9 +94,13 @@ def model_card(
         "",
         f"Trained on {checkpoint.dataset or 'data that the checkpoint does not name'} "
         f"({checkpoint.category} images), split `{checkpoint.split_hash[:12] or 'unknown'}`. "
+        f"{_others(checkpoint)}"
         f"Calibration, threshold and parity: {report['data'] or 'simulated phantoms only'}.",
         "",
-        _LICENCES.get(checkpoint.dataset, "The data's licence is not known to this tool."),
+        *(
+            _LICENCES.get(name, f"The licence of {name or 'the data'} is not known to this tool.")
+            for name in dict.fromkeys(name for name, _ in seen(checkpoint))
+        ),
         "",
         "## Training",
         "",
@@ -213,3 +218,18 @@ def _cells(report: ParityReport) -> list[tuple[str, ...]]:
         )
         for row in report.rows
     ]
+
+
+def _others(checkpoint: Checkpoint) -> str:
+    """Name the data that a start or a teacher brought with it; empty where there are none."""
+    own = (checkpoint.dataset, checkpoint.split_hash)
+    brought = [
+        f"{name or 'unnamed data'} (split `{split[:12] or 'unknown'}`)"
+        for name, split in seen(checkpoint)
+        if (name, split) != own
+    ]
+    return (
+        f"Its first weights or its teachers had learnt on {', '.join(brought)} before. "
+        if brought
+        else ""
+    )

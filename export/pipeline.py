@@ -123,7 +123,7 @@ def _to_int8(
     settings, checkpoint, inputs = prepared.request.settings, prepared.checkpoint, prepared.inputs
     assert inputs is not None  # prepare() saw to it
     teachers = prepared.request.teachers
-    opened = open_teachers(teachers, inputs.split_hash) if teachers else ()
+    opened = open_teachers(teachers, inputs) if teachers else ()
     cpu = torch.device("cpu")
     train, val = (TensorData.read(p, checkpoint.imgsz, cpu) for p in (inputs.train, inputs.val))
     traits = traits_of(inputs.train)
@@ -311,6 +311,7 @@ def _manifest_fields(
             "dataset": checkpoint.dataset,
             "data_sha256": _data_hash(samples),
             "split_hash": checkpoint.split_hash,
+            "origins": [origin.model_dump(mode="json") for origin in checkpoint.origins],
             "checkpoint_sha256": sha256_file(request.checkpoint),
             "model": str(checkpoint.model),
             "seed": settings.seed,

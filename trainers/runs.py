@@ -17,7 +17,14 @@ from edge_bts import __version__
 from edge_bts.data import Sample, load_split, make_split, open_dataset, select, write_split
 from edge_bts.errors import InputError
 from edge_bts.files import canonical_json, is_leftover, sha256_bytes, sha256_file, write_json
-from edge_bts.models import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from edge_bts.models import (
+    Checkpoint,
+    build_model,
+    checkpoint_info,
+    load_checkpoint,
+    save_checkpoint,
+)
+from edge_bts.provenance import Origin, seen
 from edge_bts.trainers.data import TensorData
 from edge_bts.trainers.distributed import first_alone
 from edge_bts.trainers.loop import FitResult, fit, make_fabric
@@ -26,7 +33,15 @@ from edge_bts.trainers.state import STATE_NAME
 from edge_bts.trainers.tasks import DistillTask, SupervisedTask, Task
 from edge_bts.trainers.teachers import Network, Teacher
 
-__all__ = ["CHECKPOINT_NAME", "Inputs", "distill", "open_inputs", "open_teachers", "train"]
+__all__ = [
+    "CHECKPOINT_NAME",
+    "Inputs",
+    "distill",
+    "open_inputs",
+    "open_teachers",
+    "refuse_leak",
+    "train",
+]
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 Category = Literal["benign", "malignant", "all"]
@@ -105,7 +120,8 @@ def train(
         settings: Of the training.
         folder: Where the run goes.
         start: Checkpoint whose weights are the first ones: a joint teacher that is specialised to
-            one class, or a student that goes on. None: random weights.
+            one class, a student that goes on, or one that learnt on another data set. None: random
+            weights.
         resume: Continue the run in ``folder``.
         force: Replace the run in ``folder``.
 
@@ -117,15 +133,12 @@ def train(
     def make_task(network: Network) -> Task:
         return SupervisedTask(network, settings.hard_normals)
 
-    task = _fresh_task(settings, make_task, start, inputs.split_hash)
+    task = _fresh_task(settings, make_task, start, inputs)
     role: Literal["teacher", "student"] = (
         "student" if settings.model.name == "simplified_unet" else "teacher"
     )
-    checkpoint = _describe(settings, inputs, role, category)
-    origins = () if start is None else (start,)
-    return _run(
-        task, inputs, settings, checkpoint, folder, resume=resume, force=force, origins=origins
-    )
+    checkpoint = _describe(settings, inputs, role, category, start=start)
+    return _run(task, inputs, settings, checkpoint, folder, resume=resume, force=force)
 
 
 def distill(
@@ -144,17 +157,17 @@ def distill(
     :func:`train`.
 
     Raises:
-        InputError: A teacher of the wrong class or of another split (it would have seen the test
-            images), or what :func:`train` raises.
+        InputError: A teacher of the wrong class or of another split of these data (it would have
+            seen the test images), or what :func:`train` raises.
     """
     taps = settings.read_pairs.values()
-    benign, malignant = open_teachers(teachers, inputs.split_hash, taps)
+    benign, malignant = open_teachers(teachers, inputs, taps)
 
     def make_task(network: Network) -> Task:
         return DistillTask(network, benign, malignant, settings)
 
-    task = _fresh_task(settings, make_task, start, inputs.split_hash)
-    checkpoint = _describe(settings, inputs, "student", "all")
+    task = _fresh_task(settings, make_task, start, inputs)
+    checkpoint = _describe(settings, inputs, "student", "all", teachers, start)
     return _run(
         task,
         inputs,
@@ -163,7 +176,6 @@ def distill(
         folder,
         resume=resume,
         force=force,
-        origins=teachers if start is None else (*teachers, start),
         teachers=(benign, malignant),
     )
 
@@ -172,70 +184,86 @@ def _fresh_task(
     settings: TrainSettings,
     make_task: Callable[[Network], Task],
     start: Path | None,
-    split_hash: str,
+    inputs: Inputs,
 ) -> Task:
     import torch
 
     torch.manual_seed(settings.loop.seed)  # the weights at the start
     network = Network(build_model(settings.model), settings.mean, settings.std)
     if start is not None:
-        _begin_with(network.module, start, settings, split_hash)
+        _begin_with(network.module, start, settings, inputs)
     return make_task(network)
 
 
 def open_teachers(
-    paths: tuple[Path, Path], split_hash: str, taps: Iterable[str] = ()
+    paths: tuple[Path, Path], inputs: Inputs, taps: Iterable[str] = ()
 ) -> tuple[Teacher, Teacher]:
     """Load the benign and the malignant teacher of a student.
 
     Args:
         paths: Their checkpoints, in this order.
-        split_hash: Of the split that the student is trained on.
+        inputs: What the student is trained on.
         taps: Features that the feature path reads.
 
     Raises:
-        InputError: One is of the other class, or was trained on another split: it may have seen
-            the test images.
+        InputError: One is of the other class, or was trained on another split of these data: it
+            may have seen the test images.
 
     Returns:
         Both; the same object twice where both paths are one joint teacher.
     """
     taps = tuple(taps)
-    benign = _open_teacher(paths[0], "benign", split_hash, taps)
+    benign = _open_teacher(paths[0], "benign", inputs, taps)
     if paths[0].resolve() == paths[1].resolve() and benign.category == "all":
         return benign, benign
-    return benign, _open_teacher(paths[1], "malignant", split_hash, taps)
+    return benign, _open_teacher(paths[1], "malignant", inputs, taps)
 
 
-def _open_teacher(path: Path, category: str, split_hash: str, taps: Iterable[str]) -> Teacher:
+def _open_teacher(path: Path, category: str, inputs: Inputs, taps: Iterable[str]) -> Teacher:
     module, checkpoint = load_checkpoint(path)
     if checkpoint.category not in (category, "all"):
         raise InputError(
             f"Expected --teachers BENIGN MALIGNANT, but {path} was trained on "
             f"{checkpoint.category} images where the {category} teacher stands; swap them?"
         )
-    _refuse_leak(f"teacher {path}", checkpoint, split_hash)
+    refuse_leak(f"teacher {path}", checkpoint, inputs.dataset, inputs.split_hash)
     return Teacher(module, checkpoint, taps)
 
 
-def _begin_with(module: nn.Module, start: Path, settings: TrainSettings, split_hash: str) -> None:
+def _begin_with(module: nn.Module, start: Path, settings: TrainSettings, inputs: Inputs) -> None:
     weights, checkpoint = load_checkpoint(start)
     if checkpoint.model != settings.model:
         raise InputError(
             f"Expected the start {start} to hold weights of {settings.model}, but it holds "
             f"{checkpoint.model}; start from a checkpoint of the same model."
         )
-    _refuse_leak(f"start {start}", checkpoint, split_hash)
+    refuse_leak(f"start {start}", checkpoint, inputs.dataset, inputs.split_hash)
     module.load_state_dict(weights.state_dict())
 
 
-def _refuse_leak(what: str, checkpoint: Checkpoint, split_hash: str) -> None:
-    if checkpoint.split_hash != split_hash:
-        raise InputError(
-            f"Expected {what} to be trained on split {split_hash[:12]}, but it was "
-            f"on {checkpoint.split_hash[:12] or 'none'}: it may have seen test images. Train it "
-            "again with this --split."
-        )
+def refuse_leak(what: str, checkpoint: Checkpoint, dataset: str, split_hash: str) -> None:
+    """Refuse what may have seen test images: itself, or through its origins.
+
+    What was trained on data of another name is taken; that these are other images, and none of the
+    test part's, only the user can know.
+
+    Args:
+        what: Names it in the sentence.
+        checkpoint: What it says of itself.
+        dataset: Name of the data set that shall be trained on.
+        split_hash: Of its split.
+
+    Raises:
+        InputError: It, or what it learnt from, was trained on another split of ``dataset``, or on
+            it does not say what.
+    """
+    for name, split in seen(checkpoint):
+        if split != split_hash and name in (dataset, ""):
+            raise InputError(
+                f"Expected {what} to be trained on split {split_hash[:12]} of {dataset}, or on "
+                f"another data set, but it was on {split[:12] or 'none'}: it may have seen test "
+                "images. Train it again with this --split."
+            )
 
 
 def _describe(
@@ -243,7 +271,12 @@ def _describe(
     inputs: Inputs,
     role: Literal["teacher", "student"],
     category: Category,
+    teachers: tuple[Path, ...] = (),
+    start: Path | None = None,
 ) -> Checkpoint:
+    origins = [_origin("teacher", path) for path in dict.fromkeys(teachers)]
+    if start is not None:
+        origins.append(_origin("start", start))
     return Checkpoint(
         model=settings.model,
         role=role,
@@ -256,6 +289,18 @@ def _describe(
         split_hash=inputs.split_hash,
         edge_bts_version=__version__,
         config=settings.model_dump(mode="json"),
+        origins=tuple(origins),
+    )
+
+
+def _origin(role: Literal["start", "teacher"], path: Path) -> Origin:
+    info = checkpoint_info(path)
+    return Origin(
+        role=role,
+        dataset=info.dataset,
+        split_hash=info.split_hash,
+        checkpoint_sha256=sha256_file(path),
+        origins=info.origins,
     )
 
 
@@ -268,7 +313,6 @@ def _run(
     *,
     resume: bool,
     force: bool,
-    origins: Sequence[Path] = (),
     teachers: Sequence[Teacher] = (),
 ) -> Path:
     path = folder / CHECKPOINT_NAME
@@ -278,7 +322,6 @@ def _run(
                 checkpoint.model_dump(mode="json"),
                 [sample.id for sample in inputs.train],
                 [sample.id for sample in inputs.val],
-                [sha256_file(origin) for origin in origins],
             ]
         )
     )

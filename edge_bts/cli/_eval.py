@@ -275,9 +275,10 @@ def _open(
     device: str,
     threads: int | None,
     trust: Trust,
-) -> tuple[Bundle | None, Segmenter, tuple[str, str]]:
-    """Return the bundle, the segmenter, and data set and split's hash that it was trained on."""
+) -> tuple[Bundle | None, Segmenter, list[tuple[str, str]]]:
+    """Return the bundle, the segmenter, and data sets and splits that it learnt from."""
     from edge_bts.errors import InputError
+    from edge_bts.provenance import seen
     from edge_bts.runtime import BACKENDS, open_checkpoint, open_network
 
     if backend not in ("auto", *BACKENDS):
@@ -287,8 +288,7 @@ def _open(
 
         bundle = open_bundle_folder(model, trust)
         segmenter = open_network(bundle, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
-        provenance = bundle.manifest.provenance
-        return bundle, segmenter, (provenance.dataset, provenance.split_hash)
+        return bundle, segmenter, seen(bundle.manifest.provenance)
     if backend not in ("auto", "torch") or precision not in (None, "fp32"):
         raise InputError(
             f"Expected a bundle for --backend {backend} and --precision {precision or 'fp32'}, but "
@@ -297,21 +297,20 @@ def _open(
     segmenter = open_checkpoint(model, device=device, threads=threads)
     from edge_bts.models import checkpoint_info
 
-    info = checkpoint_info(model)
-    return None, segmenter, (info.dataset, info.split_hash)
+    return None, segmenter, seen(checkpoint_info(model))
 
 
-def _leaks(evaluated: _Set, trained_on: tuple[str, str]) -> str:
+def _leaks(evaluated: _Set, trained_on: list[tuple[str, str]]) -> str:
     """Say why figures flatter: the split's own leak, or the same data and not the same split."""
     reasons = [evaluated.leaks] if evaluated.leaks else []
-    trained, trained_split = trained_on
     split = evaluated.split_hash
-    if trained == evaluated.dataset and (trained_split != split or not split):
-        reasons.append(
-            f"the model was trained on {trained}, split {trained_split[:12] or 'unknown'}, and is "
-            f"evaluated on {split[:12] or 'all of it'}: images that it was trained on may be "
-            "among these"
-        )
+    for trained, trained_split in trained_on:
+        if trained == evaluated.dataset and (trained_split != split or not split):
+            reasons.append(
+                f"the model was trained on {trained}, split {trained_split[:12] or 'unknown'}, and "
+                f"is evaluated on {split[:12] or 'all of it'}: images that it was trained on may "
+                "be among these"
+            )
     return "; ".join(reasons)
 
 

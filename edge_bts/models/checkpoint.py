@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edge_bts.errors import InputError
 from edge_bts.files import canonical_json, write_bytes
 from edge_bts.models.registry import ModelSpec, build_model
+from edge_bts.provenance import Origin
 
 __all__ = ["Checkpoint", "checkpoint_info", "load_checkpoint", "save_checkpoint"]
 
@@ -25,6 +26,7 @@ class Checkpoint(BaseModel):
     ``(v/255 - mean)/std``. ``threshold`` turns probability into mask and ``presence_threshold``
     empties the masks of frames without a lesion (:mod:`edge_bts.presence`; 0: none); both are
     chosen on validation. ``metrics`` are those of the validation split at the kept epoch.
+    ``origins`` are the checkpoints that it learnt from: its first weights, its teachers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +47,7 @@ class Checkpoint(BaseModel):
     edge_bts_version: str = ""
     metrics: dict[str, float] = {}
     config: dict[str, Any] = {}
+    origins: tuple[Origin, ...] = ()
 
 
 def save_checkpoint(path: str | Path, module: nn.Module, checkpoint: Checkpoint) -> None:

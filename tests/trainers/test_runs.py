@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from edge_bts.errors import EdgeBtsError, InputError
-from edge_bts.models import ModelSpec, load_checkpoint, save_checkpoint
+from edge_bts.files import sha256_file
+from edge_bts.models import ModelSpec, checkpoint_info, load_checkpoint, save_checkpoint
+from edge_bts.provenance import seen
 from edge_bts.trainers import runs
 from edge_bts.trainers.runs import Inputs, open_inputs
 from edge_bts.trainers.settings import DistillSettings, TrainSettings
@@ -77,7 +79,7 @@ def test_one_joint_teacher_is_loaded_once(
 ) -> None:
     """The same checkpoint of all classes in both places is one teacher, not two."""
     path = runs.train(inputs, "all", teacher_settings, tmp_path / "joint")
-    benign, malignant = runs.open_teachers((path, path), inputs.split_hash)
+    benign, malignant = runs.open_teachers((path, path), inputs)
     assert benign is malignant
 
 
@@ -86,7 +88,7 @@ def test_a_class_teacher_cannot_stand_in_for_the_other(
 ) -> None:
     """A benign teacher given twice is refused: malignant images would hear a stranger."""
     with pytest.raises(InputError, match="trained on benign images where the malignant"):
-        runs.open_teachers((teachers[0], teachers[0]), inputs.split_hash)
+        runs.open_teachers((teachers[0], teachers[0]), inputs)
 
 
 def test_a_specialised_teacher_begins_with_the_joint_weights(
@@ -137,6 +139,32 @@ def test_a_start_of_another_model_or_split_is_refused(
     with pytest.raises(InputError, match="may have seen test images"):
         runs.train(inputs, "all", teacher_settings, tmp_path / "run", start=other)
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_data_set_may_be_the_first_and_are_told(
+    inputs: Inputs,
+    teachers: tuple[Path, Path],
+    teacher_settings: TrainSettings,
+    student_settings: DistillSettings,
+    tmp_path: Path,
+) -> None:
+    """A start from other data is taken and told by all that learns from it; no leak is hidden."""
+    module, checkpoint = load_checkpoint(teachers[0])
+    other = tmp_path / "other.safetensors"
+    told = {"dataset": "elsewhere", "split_hash": "0" * 64}
+    save_checkpoint(other, module, checkpoint.model_copy(update={**told, "category": "all"}))
+    teacher = runs.train(inputs, "all", teacher_settings, tmp_path / "teacher", start=other)
+    student = runs.distill(inputs, (teacher, teacher), student_settings, tmp_path / "student")
+    made = checkpoint_info(student)
+    own = (inputs.dataset, inputs.split_hash)
+    assert seen(made) == [own, ("elsewhere", "0" * 64)]
+    (origin,) = made.origins
+    assert (origin.role, origin.checkpoint_sha256) == ("teacher", sha256_file(teacher))
+    assert [start.role for start in origin.origins] == ["start"]
+    leaking = origin.model_copy(update={"dataset": inputs.dataset, "split_hash": "1" * 64})
+    save_checkpoint(other, module, checkpoint.model_copy(update={**told, "origins": (leaking,)}))
+    with pytest.raises(InputError, match="may have seen test images"):
+        runs.train(inputs, "all", teacher_settings, tmp_path / "second", start=other)
 
 
 def test_a_run_resumes_with_its_own_teachers_alone(

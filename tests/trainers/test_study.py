@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from edge_bts.config import recipe_names
 from edge_bts.errors import InputError
+from edge_bts.files import sha256_file
 from edge_bts.metrics import bootstrap_ci
 from edge_bts.models import checkpoint_info
 from edge_bts.trainers import log
@@ -124,6 +126,25 @@ def test_folds_repeat_the_grid_with_teachers_of_their_own(tmp_path: Path) -> Non
         narrow(settings, folds=[3])
 
 
+def test_a_variant_begins_with_a_given_checkpoint(
+    blobs: Path, finished: tuple[str, Path], tmp_path: Path
+) -> None:
+    """``start`` is found beside the study file, leads to other weights, and its hash is told."""
+    given = finished[1] / "runs" / "alone-seed0" / "checkpoint.safetensors"
+    shutil.copy(given, tmp_path / "fold1.safetensors")
+    text = STUDY.replace("alone = {}", 'alone = {}\nwarm = { start = "fold{fold}.safetensors" }')
+    settings, recipe = load_study(write_study(tmp_path, blobs.name, text), [])
+    both = make_plan(narrow(settings, ["alone", "warm"], seeds=[0]), recipe)
+    folded = make_plan(settings.model_copy(update={"folds": [1]}), recipe)
+    assert next(r for r in folded if r.label == "warm").start == tmp_path / "fold1.safetensors"
+    shutil.copy(given, tmp_path / "foldNone.safetensors")
+    study = Study(settings, both, blobs, tmp_path / "out")
+    study.claim()
+    rows = {row.label: row for row in run_here(study)}
+    assert rows["warm"].origins == [sha256_file(given)]
+    assert rows["warm"].checkpoint_sha256 != rows["alone"].checkpoint_sha256
+
+
 def test_the_fingerprint_covers_settings_split_and_teachers(
     plan: tuple[StudySettings, list[Run]], tmp_path: Path
 ) -> None:
@@ -172,7 +193,8 @@ def test_shipped_studies_are_whole(name: str) -> None:
     runs = make_plan(settings, recipe)
     assert len(runs) == len(settings.variants) * len(settings.seeds) * folds
     teachers = {origin.name for run in runs for origin in run.before()}
-    assert len(teachers) == len(settings.teachers) * folds
+    trained = [spec for spec in settings.teachers.values() if spec.checkpoint is None]
+    assert len(teachers) == len(trained) * folds
 
 
 @pytest.mark.parametrize("name", ["busi-cpu", "busi-gpu", "busbra-cpu", "busbra-gpu"])

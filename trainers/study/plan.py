@@ -62,8 +62,8 @@ class Run:
 
     def given(self) -> Iterator[tuple[Path, Category]]:
         """Yield the checkpoints that it takes as they are, with the class each must know."""
-        places: tuple[Category, ...] = ("benign", "malignant") if self.teachers else ("all",)
-        for origin, place in zip(self.origins, places, strict=False):
+        places: tuple[Category, ...] = ("benign", "malignant") if self.teachers else ()
+        for origin, place in zip(self.origins, (*places, "all"), strict=False):
             if isinstance(origin, Path):
                 yield origin, place
 
@@ -95,8 +95,9 @@ def make_plan(study: StudySettings, recipe: Mapping[str, Any]) -> list[Run]:
                     _settings(recipe, "distill", f"variants.{label}", variant.set), seed
                 )
                 teachers = tuple(_origin(study, recipe, t, fold) for t in variant.teachers or ())
+                start = None if variant.start is None else _given(variant.start, fold)
                 name = f"{label}{_suffix(fold)}-seed{seed}"
-                runs.append(Run(name, label, "all", fold, chosen, teachers))
+                runs.append(Run(name, label, "all", fold, chosen, teachers, start))
     return runs
 
 
@@ -136,7 +137,7 @@ def _origin(
 ) -> Run | Path:
     teacher = study.teachers[name]
     if teacher.checkpoint is not None:
-        return Path(teacher.checkpoint.replace("{fold}", str(fold)))
+        return _given(teacher.checkpoint, fold)
     chosen = _settings(recipe, "train", f"teachers.{name}", teacher.set)
     start = None if teacher.start is None else _origin(study, recipe, teacher.start, fold)
     return Run(
@@ -147,6 +148,10 @@ def _origin(
         _with_seed(chosen, teacher.seed),
         start=start,
     )
+
+
+def _given(path: str, fold: int | None) -> Path:
+    return Path(path.replace("{fold}", str(fold)))
 
 
 def _settings(

@@ -223,11 +223,12 @@ def do(job: Job) -> StudyRow:
         origin if isinstance(origin, Path) else _checkpoint(job.folder, origin)
         for origin in run.origins
     ]
+    start = None if run.start is None else paths[-1]
     if run.teachers:
         assert isinstance(settings, DistillSettings)
-        path = runs.distill(inputs, (paths[0], paths[1]), settings, folder, resume=True)
+        teachers = (paths[0], paths[1])
+        path = runs.distill(inputs, teachers, settings, folder, start=start, resume=True)
     else:
-        start = paths[0] if paths else None
         path = runs.train(inputs, run.category, settings, folder, start=start, resume=True)
     dataset, split = open_dataset(job.data), load_split(job.split)
     device = _device(settings.loop.device)
@@ -300,12 +301,7 @@ def _checkpoint(folder: Path, run: Run) -> Path:
 def _check_given(path: Path, place: str, split: Split) -> None:
     """Refuse now what would end the study hours later."""
     info = checkpoint_info(path)
-    if info.split_hash != split.hash:
-        raise InputError(
-            f"Expected {path} to be trained on split {split.hash[:12]}, but it was on "
-            f"{info.split_hash[:12] or 'none'}: it may have seen test images. Train it anew, or "
-            "pass its --split."
-        )
+    runs.refuse_leak(str(path), info, split.dataset, split.hash)
     if place != "all" and info.category not in (place, "all"):
         raise InputError(
             f"Expected a teacher of {place} images in {path}, but it was trained on "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from edge_bts.errors import InputError
 
 __all__ = ["StudySettings", "TeacherSpec", "VariantSpec", "load_study"]
 
+S = TypeVar("S", bound=Settings)
 _NAME = re.compile(r"[A-Za-z0-9_]+")  # parts of file names, which are joined with "-"
 
 
@@ -35,10 +36,12 @@ class VariantSpec(Settings):
     """What is compared: a student, the two teachers it hears, and what is set differently.
 
     Without teachers it learns from the masks alone, with the model, loop and augmentation of the
-    others.
+    others. ``start`` is a checkpoint whose weights it begins with; ``{fold}`` in it stands for the
+    fold, and it is relative to the study file.
     """
 
     teachers: tuple[str, str] | None = None  # on benign, on malignant images
+    start: str | None = None
     set: dict[str, Any] = Field(default_factory=dict)  # over the recipe's [distill]
 
 
@@ -89,13 +92,16 @@ def load_study(study: str, overrides: list[str]) -> tuple[StudySettings, dict[st
     config: str | Path = chosen.config
     if Path(chosen.config).suffix == ".toml":
         config = here / chosen.config
-    teachers = {
-        name: teacher
-        if teacher.checkpoint is None
-        else teacher.model_copy(update={"checkpoint": str(here / teacher.checkpoint)})
-        for name, teacher in chosen.teachers.items()
+    found = {
+        "teachers": {name: _beside(here, t, "checkpoint") for name, t in chosen.teachers.items()},
+        "variants": {name: _beside(here, v, "start") for name, v in chosen.variants.items()},
     }
-    return chosen.model_copy(update={"teachers": teachers}), load_recipe(config, overrides)
+    return chosen.model_copy(update=found), load_recipe(config, overrides)
+
+
+def _beside(here: Path, spec: S, field: str) -> S:
+    path = getattr(spec, field)
+    return spec if path is None else spec.model_copy(update={field: str(here / path)})
 
 
 def _check_names(study: StudySettings) -> None:
