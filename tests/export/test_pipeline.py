@@ -62,7 +62,8 @@ def test_bundle_is_whole_and_says_what_it_is(bundle: Any, workshop: Any) -> None
     assert b"Apache License" in bundle.read("LICENSE")
     card = bundle.read("MODEL_CARD.md").decode()
     assert "not a medical device" in card
-    assert "The data's licence is not known to this tool." in card
+    assert f"The licence of {manifest.provenance.dataset} is not known to this tool." in card
+    assert manifest.provenance.origins == ()
     assert "| openvino int8 | torch int8 |" in card
     assert f"from a probability of {manifest.threshold:.2f}" in card
     assert f"below {manifest.presence_threshold:.3f} gets an empty mask" in card
