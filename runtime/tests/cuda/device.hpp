@@ -106,6 +106,8 @@ class Guarded {
     }
     void upload() {
         require(cudaMemcpy(device_, bytes_.data(), bytes_.size(), cudaMemcpyHostToDevice));
+        // From pageable memory it may return before the device has all, and Stream waits for none.
+        require(cudaDeviceSynchronize());
     }
 
     int rows_;
