@@ -96,6 +96,13 @@ def split(
             metavar="TRAIN TEST",
         ),
     ] = None,
+    select_on_test: Annotated[
+        bool,
+        typer.Option(
+            "--select-on-test",
+            help="With --lists: choose the epoch on the second list, as published tables do.",
+        ),
+    ] = False,
     layout: _Layout = "auto",
     force: _Force = False,
     as_json: _Json = False,
@@ -117,12 +124,17 @@ def split(
             "Expected --lists alone, but got --fractions or --fold too; the lists say which "
             "images are for training and test."
         )
+    if select_on_test and lists is None:
+        raise InputError(
+            "Expected --lists with --select-on-test, but got none; without published lists there "
+            "is nothing to compare with, and the choice would flatter."
+        )
     shares = _fractions(fractions or "0.7,0.1,0.2")
     dataset = open_dataset(path, layout)
     if lists is None:
         made = make_split(dataset, seed=seed, fractions=shares, fold=fold)
     else:
-        made = split_from_lists(dataset, *lists, seed=seed)
+        made = split_from_lists(dataset, *lists, seed=seed, select_on_test=select_on_test)
     write_split(output, made)
     if as_json:
         summary = _data_print.summary(made)

@@ -31,8 +31,9 @@ class Split(BaseModel):
         test: Ids of the test part: figures are reported here.
         categories: Category of each id.
         groups: Group of each id; a group lies in one part.
-        leaks: Why figures of the test part flatter, in words; empty where they do not. Only then
-            may a group lie in the test part and in another.
+        leaks: Why figures of the test part flatter, in words; empty where they do not. Only if it
+            says so may a group lie in the test part and in another, or, where validation is what
+            is reported and there is no test part, in both parts.
         conflicts: For each id that has a duplicate of another category, all categories of its
             duplicates; see :func:`select`.
         sha256: SHA-256 of each id's image file.
@@ -65,7 +66,9 @@ class Split(BaseModel):
         for table in (self.categories, self.groups, self.sha256, self.masks_sha256):
             if table.keys() != set(ids):
                 raise ValueError("the parts and the tables do not name the same ids")
-        parts: tuple[Part, ...] = ("train", "val") if self.leaks else PARTS
+        parts: tuple[Part, ...] = PARTS
+        if self.leaks:
+            parts = ("train", "val") if self.test else ()
         homes = {(self.groups[name], part) for part in parts for name in self.part(part)}
         if len(homes) > len({group for group, _ in homes}):
             raise ValueError("a group is in two parts")

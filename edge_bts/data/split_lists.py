@@ -21,6 +21,7 @@ def split_from_lists(
     *,
     val_fraction: float = 0.1,
     seed: int = 0,
+    select_on_test: bool = False,
 ) -> Split:
     """Make the split that two published lists describe, with an honest validation part.
 
@@ -36,6 +37,9 @@ def split_from_lists(
         test: The other list.
         val_fraction: Share of ``train`` that becomes validation, in (0, 1).
         seed: Seed of that draw.
+        select_on_test: Do as such protocols do: the second list is the validation part, which
+            chooses epoch and threshold, and there is no test part. For a comparison with their
+            tables alone; ``leaks`` says that figures of that part flatter.
 
     Raises:
         InputError: A list cannot be read, names a sample twice, or one that the data set does not
@@ -48,18 +52,27 @@ def split_from_lists(
             f"({len(both)} in all); pass the two lists of one split."
         )
     groups, duplicates = find_groups(dataset)
+    inside = {groups[sample.id] for sample in learned}
+    torn = sum(groups[sample.id] in inside for sample in tested)
+    lists = f"published lists {Path(train).name}, {Path(test).name}"
+    if select_on_test:
+        parts: dict[str, Part] = {sample.id: "train" for sample in learned}
+        parts |= {sample.id: "val" for sample in tested}
+        leaks = (
+            "epoch and thresholds are chosen on the images that are reported, as the published "
+            f"tables do, and {torn} of these {len(tested)} have a duplicate in training"
+        )
+        method = f"{lists}; validation: the second"
+        return assemble(dataset, parts, groups, duplicates, method=method, seed=seed, leaks=leaks)
     weights: dict[Part, float] = {"train": 1 - val_fraction, "val": val_fraction, "test": 0.0}
     parts = draw_parts(learned, groups, weights, seed)
     parts |= {sample.id: "test" for sample in tested}
-    inside = {groups[sample.id] for sample in learned}
-    torn = sum(groups[sample.id] in inside for sample in tested)
     leaks = (
         f"{torn} of {len(tested)} test images have a duplicate in training or validation "
         "(published lists); epoch and thresholds are chosen on a part of the training list"
     )
     method = (
-        f"published lists {Path(train).name}, {Path(test).name}; validation: {val_fraction:g} of "
-        "the first, whole groups, stratified by category"
+        f"{lists}; validation: {val_fraction:g} of the first, whole groups, stratified by category"
     )
     return assemble(
         dataset, parts, groups, duplicates, method=method, seed=seed, leaks=leaks if torn else ""

@@ -297,6 +297,26 @@ def test_lists_give_train_and_test(busi: Dataset, tmp_path: Path) -> None:
     assert split.val != split_from_lists(busi, *lists, val_fraction=0.2, seed=1).val
 
 
+def test_the_rule_of_published_tables_is_told_as_a_leak(busi: Dataset, tmp_path: Path) -> None:
+    """With ``select_on_test`` the second list validates and nothing is tested; the split tells."""
+    train = _names("benign", *range(1, 11)) + _names("malignant", *range(1, 8))
+    lists = _lists(tmp_path, train, _names("benign", 11, 12) + _names("malignant", 8))
+    split = split_from_lists(busi, *lists, select_on_test=True)
+    assert (len(split.train), len(split.val), split.test) == (17, 3, [])
+    assert "chosen on the images that are reported" in split.leaks
+    assert "2 of these 3 have a duplicate" in split.leaks
+    write_split(tmp_path / "s.json", split)
+    assert load_split(tmp_path / "s.json") == split
+    with pytest.raises(ValueError, match="a group is in two parts"):
+        Split.model_validate(split.model_dump() | {"leaks": ""})
+    command = ["data", "split", str(busi.root), "-o", str(tmp_path / "t.json"), "--select-on-test"]
+    refused = CliRunner().invoke(app, command)
+    assert "Expected --lists with --select-on-test" in str(refused.exception)
+    made = CliRunner().invoke(app, [*command, "--lists", *map(str, lists)])
+    assert made.exit_code == 0, made.output
+    assert load_split(tmp_path / "t.json") == split
+
+
 def test_lists_without_torn_groups_do_not_leak(busi: Dataset, tmp_path: Path) -> None:
     """Where no duplicate crosses the lists nothing is said, and groups are whole as always."""
     lists = _lists(tmp_path, _names("benign", *range(3, 12)), _names("benign", 1, 12, 2))

@@ -518,12 +518,24 @@ def test_a_setting_that_is_younger_than_a_row_has_its_default(
     plan: tuple[StudySettings, list[Run]], made: list[StudyRow]
 ) -> None:
     """Rows from before it are of the same study; with another value they are not."""
-    younger = {**made[3].settings, "loop": {**made[3].settings["loop"], "state_seconds": 0.0}}
+    younger = {**made[3].settings, "loop": {**made[3].settings["loop"], "devices": 1}}
     made[3] = made[3].model_copy(update={"settings": younger})
     report_of(plan, made)
-    younger["loop"]["state_seconds"] = 9.0
+    younger["loop"]["devices"] = 2
     with pytest.raises(InputError, match="one settings, but alone-seed1"):
         report_of(plan, made)
+
+
+def test_a_cpu_may_finish_what_a_gpu_began(
+    plan: tuple[StudySettings, list[Run]], made: list[StudyRow]
+) -> None:
+    """Where a run was trained is no setting that parts a study; the report tells the devices."""
+    loop = {**made[3].settings["loop"], "device": "cuda", "state_seconds": 60.0}
+    elsewhere = {"settings": {**made[3].settings, "loop": loop}, "device": "GPU of a kind"}
+    made[3] = made[3].model_copy(update=elsewhere)
+    report = report_of(plan, made)
+    assert report.devices == ["GPU of a kind", "cpu"]
+    assert "Trained on: GPU of a kind, cpu." in to_markdown(report)
 
 
 def test_rows_survive_the_file(made: list[StudyRow], tmp_path: Path) -> None:

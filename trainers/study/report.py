@@ -139,6 +139,7 @@ class StudyReport(BaseModel):
     teachers: list[TeacherResult]
     versions: dict[str, list[str]]
     commits: list[str]
+    devices: list[str]  # where the students were trained
 
 
 def make_report(
@@ -185,6 +186,7 @@ def make_report(
         teachers=_teachers(study, teachers),
         versions=_versions(students),
         commits=sorted({row.commit or "unknown" for row in students}),
+        devices=sorted({row.device for row in students}),
     )
 
 
@@ -367,8 +369,12 @@ def _check(
 
 
 def _settings(row: StudyRow) -> Mapping[str, object]:
-    """Return a row's settings without the seed; those that came after it have their defaults."""
-    loop = {**row.settings["loop"], "seed": 0}
+    """Return a row's settings; those that came after it have their defaults.
+
+    Without the seed, and without where it was trained and how often it saved its state: a CPU may
+    finish what a GPU began. The row and the report tell the devices.
+    """
+    loop = {**row.settings["loop"], "seed": 0, "device": "auto", "state_seconds": 0.0}
     settings = {**row.settings, "loop": loop}
     kind = DistillSettings if row.kind == "student" else TrainSettings
     try:

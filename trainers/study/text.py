@@ -123,7 +123,11 @@ def _provenance(report: StudyReport) -> str:
     versions = ", ".join(f"{name} {'/'.join(v)}" for name, v in report.versions.items())
     splits = ", ".join(f"{name} {digest[:12]}" for name, digest in report.splits.items())
     commits = ", ".join(commit[:12] + commit[40:] for commit in report.commits)
-    return f"Splits: {splits}. Commit: {commits}. {versions}.\n\nResearch software.\n"
+    devices = ", ".join(report.devices)
+    return (
+        f"Splits: {splits}. Trained on: {devices}. Commit: {commits}. {versions}.\n\n"
+        "Research software.\n"
+    )
 
 
 def _table(header: Sequence[str], rows: Iterator[list[str]]) -> str:
