@@ -47,6 +47,9 @@ def study(
         str | None,
         typer.Option(help="Let Ray do the runs: local, auto or the address of a cluster."),
     ] = None,
+    share: Annotated[
+        int, typer.Option(help="With --ray: runs that share a GPU; start NVIDIA's MPS first.")
+    ] = 1,
     force: Annotated[
         bool, typer.Option("--force", help="Do again what other settings have made.")
     ] = False,
@@ -62,6 +65,10 @@ def study(
     need_extra("train", "torch", "lightning_fabric", "kornia", "matplotlib")
     if ray is not None:
         need_extra("ray", "ray")
+    elif share != 1:
+        raise InputError(
+            f"Expected --ray local with --share {share}, but got no --ray; Ray holds the queue."
+        )
     keep_freed_memory()
 
     from edge_bts.trainers.study.plan import make_plan, narrow
@@ -97,7 +104,7 @@ def study(
     else:
         from edge_bts.trainers.study.cluster import run_on_ray
 
-        rows = run_on_ray(opened, ray)
+        rows = run_on_ray(opened, ray, share)
     for row in rows:
         print(f"{row.name}: test Dice {_dice(row):.3f}, {row.minutes:.1f} minutes", flush=True)
     _report(settings, everyone, list(opened.rows.values()), output)

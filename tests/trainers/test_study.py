@@ -19,6 +19,7 @@ from edge_bts.files import sha256_file
 from edge_bts.metrics import bootstrap_ci
 from edge_bts.models import checkpoint_info
 from edge_bts.trainers import log
+from edge_bts.trainers.settings import LoopSettings
 from edge_bts.trainers.study.plan import Run, make_plan, narrow
 from edge_bts.trainers.study.plot import draw_report
 from edge_bts.trainers.study.report import StudyReport, make_report
@@ -589,6 +590,25 @@ def test_the_command_plans_runs_and_continues(blobs: Path, tmp_path: Path) -> No
     bad = command(*arguments, "--set", "distill.loop.epoch=1")
     assert bad.returncode == 2
     assert "Traceback" not in bad.stderr
+
+
+def test_runs_may_share_a_gpu() -> None:
+    """Ray keeps a part of a GPU for each; runs of several GPUs have none to share."""
+    from edge_bts.trainers.study.cluster import needs
+
+    assert needs(LoopSettings()) == ({"num_gpus": 1, "num_cpus": 1}, {"num_cpus": 1})
+    assert needs(LoopSettings(devices=4)) == ({"num_gpus": 4, "num_cpus": 1}, {"num_cpus": 4})
+    assert needs(LoopSettings(), 16)[0] == {"num_gpus": 1 / 16, "num_cpus": 1}
+    for loop, share in ((LoopSettings(devices=2), 2), (LoopSettings(), 0)):
+        with pytest.raises(InputError, match=r"share \d and loop\.devices"):
+            needs(loop, share)
+
+
+def test_sharing_needs_ray(tmp_path: Path) -> None:
+    """--share without --ray is one sentence: nothing would share."""
+    refused = command("study", "busi-cpu", "-o", tmp_path / "out", "--share", "2")
+    assert refused.returncode == 2
+    assert "Expected --ray local with --share 2" in refused.stderr
 
 
 @pytest.mark.slow
