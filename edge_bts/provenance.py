@@ -20,22 +20,22 @@ _PACKAGES = ("numpy", "torch", "nncf", "onnx", "onnxruntime", "openvino", "safet
 
 
 class Origin(BaseModel):
-    """A checkpoint that another network learnt from: its first weights, or a teacher.
+    """What a network learnt from: a checkpoint, or one of the data sets that were merged for it.
 
     Attributes:
-        role: What it was to the other.
-        dataset: Name of the data set that it was trained on itself.
+        role: What it was to the network: its first weights, a teacher, a part of its data.
+        dataset: Name of the data set: the part's, or what the checkpoint was trained on itself.
         split_hash: Of the split of that.
-        checkpoint_sha256: Of its file.
+        checkpoint_sha256: Of the checkpoint's file; empty for a part.
         origins: What it had learnt from in its turn.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    role: Literal["start", "teacher"]
+    role: Literal["start", "teacher", "part"]
     dataset: str
     split_hash: str
-    checkpoint_sha256: str
+    checkpoint_sha256: str = ""
     origins: tuple[Origin, ...] = ()
 
 

@@ -97,10 +97,7 @@ def model_card(
         f"{_others(checkpoint)}"
         f"Calibration, threshold and parity: {report['data'] or 'simulated phantoms only'}.",
         "",
-        *(
-            _LICENCES.get(name, f"The licence of {name or 'the data'} is not known to this tool.")
-            for name in dict.fromkeys(name for name, _ in seen(checkpoint))
-        ),
+        *_licences(checkpoint),
         "",
         "## Training",
         "",
@@ -221,15 +218,21 @@ def _cells(report: ParityReport) -> list[tuple[str, ...]]:
 
 
 def _others(checkpoint: Checkpoint) -> str:
-    """Name the data that a start or a teacher brought with it; empty where there are none."""
+    """Name the data behind parts, first weights and teachers; empty where there are none."""
     own = (checkpoint.dataset, checkpoint.split_hash)
-    brought = [
+    others = [
         f"{name or 'unnamed data'} (split `{split[:12] or 'unknown'}`)"
         for name, split in seen(checkpoint)
         if (name, split) != own
     ]
-    return (
-        f"Its first weights or its teachers had learnt on {', '.join(brought)} before. "
-        if brought
-        else ""
-    )
+    if not others:
+        return ""
+    return f"Behind that set, the first weights or the teachers are also {', '.join(others)}. "
+
+
+def _licences(checkpoint: Checkpoint) -> list[str]:
+    """Say of each data set behind it what its licence is; a merged one has those of its parts."""
+    merged = any(origin.role == "part" for origin in checkpoint.origins)
+    names = dict.fromkeys(name for name, _ in seen(checkpoint)[merged:])
+    unknown = "The licence of {} is not known to this tool."
+    return [_LICENCES.get(name, unknown.format(name or "the data")) for name in names]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -56,12 +56,14 @@ class Inputs:
         split_hash: Hash of the split's content.
         train: Samples to learn from.
         val: Samples that choose epoch and threshold.
+        merged: Hash of the split of each data set that was merged into this one.
     """
 
     dataset: str
     split_hash: str
     train: Sequence[Sample]
     val: Sequence[Sample]
+    merged: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return one line for the log."""
@@ -99,6 +101,7 @@ def open_inputs(
         chosen.hash,
         select(dataset, chosen, "train", categories),
         select(dataset, chosen, "val", categories),
+        chosen.merged,
     )
 
 
@@ -226,7 +229,7 @@ def _open_teacher(path: Path, category: str, inputs: Inputs, taps: Iterable[str]
             f"Expected --teachers BENIGN MALIGNANT, but {path} was trained on "
             f"{checkpoint.category} images where the {category} teacher stands; swap them?"
         )
-    refuse_leak(f"teacher {path}", checkpoint, inputs.dataset, inputs.split_hash)
+    refuse_leak(f"teacher {path}", checkpoint, inputs)
     return Teacher(module, checkpoint, taps)
 
 
@@ -237,11 +240,11 @@ def _begin_with(module: nn.Module, start: Path, settings: TrainSettings, inputs:
             f"Expected the start {start} to hold weights of {settings.model}, but it holds "
             f"{checkpoint.model}; start from a checkpoint of the same model."
         )
-    refuse_leak(f"start {start}", checkpoint, inputs.dataset, inputs.split_hash)
+    refuse_leak(f"start {start}", checkpoint, inputs)
     module.load_state_dict(weights.state_dict())
 
 
-def refuse_leak(what: str, checkpoint: Checkpoint, dataset: str, split_hash: str) -> None:
+def refuse_leak(what: str, checkpoint: Checkpoint, inputs: Inputs) -> None:
     """Refuse what may have seen test images: itself, or through its origins.
 
     What was trained on data of another name is taken; that these are other images, and none of the
@@ -250,19 +253,21 @@ def refuse_leak(what: str, checkpoint: Checkpoint, dataset: str, split_hash: str
     Args:
         what: Names it in the sentence.
         checkpoint: What it says of itself.
-        dataset: Name of the data set that shall be trained on.
-        split_hash: Of its split.
+        inputs: What shall be trained on.
 
     Raises:
-        InputError: It, or what it learnt from, was trained on another split of ``dataset``, or on
-            it does not say what.
+        InputError: It, or what it learnt from, was trained on another split of these data or of
+            one that was merged into them, or it does not say on what.
     """
+    allowed = {inputs.dataset: inputs.split_hash, **inputs.merged}
     for name, split in seen(checkpoint):
-        if split != split_hash and name in (dataset, ""):
+        expected = allowed.get(name or inputs.dataset)
+        if expected not in (None, split):
             raise InputError(
-                f"Expected {what} to be trained on split {split_hash[:12]} of {dataset}, or on "
-                f"another data set, but it was on {split[:12] or 'none'}: it may have seen test "
-                "images. Train it again with this --split."
+                f"Expected {what} to be trained on split {expected[:12]} of "
+                f"{name or inputs.dataset}, or on another data set, but it was on "
+                f"{split[:12] or 'none'}: it may have seen test images. Train it again with this "
+                "--split."
             )
 
 
@@ -274,7 +279,10 @@ def _describe(
     teachers: tuple[Path, ...] = (),
     start: Path | None = None,
 ) -> Checkpoint:
-    origins = [_origin("teacher", path) for path in dict.fromkeys(teachers)]
+    origins = [
+        Origin(role="part", dataset=name, split_hash=split) for name, split in inputs.merged.items()
+    ]
+    origins += [_origin("teacher", path) for path in dict.fromkeys(teachers)]
     if start is not None:
         origins.append(_origin("start", start))
     return Checkpoint(

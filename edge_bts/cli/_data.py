@@ -143,6 +143,55 @@ def split(
         _data_print.split(made, output)
 
 
+@data_app.command("merge")
+def merge_command(
+    paths: Annotated[list[Path], typer.Argument(help="Folders of data sets, two or more.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
+    splits: Annotated[
+        list[Path] | None,
+        typer.Option("--split", help="Split file of each, in the order of the folders."),
+    ] = None,
+    split_output: Annotated[
+        Path | None,
+        typer.Option(help="Split file to write with --split; default: OUTPUT.split.json."),
+    ] = None,
+    force: _Force = False,
+) -> None:
+    """Copy data sets into one folder of the plain layout, to train on all of them.
+
+    Groups stay whole. With a split of each, what trains, validates or tests there does so here;
+    a network that is trained on it names them all. The licence of each set holds for the copy.
+    """
+    from edge_bts.cli import _data_print
+    from edge_bts.data import load_split, open_dataset, write_split
+    from edge_bts.data.merge import Source, merge
+    from edge_bts.data.split import verify
+    from edge_bts.files import refuse_existing
+
+    given = splits or []
+    if len(given) not in (0, len(paths)):
+        raise InputError(
+            f"Expected --split for each of {len(paths)} data sets, or none, but got {len(given)}; "
+            "pass it once for each, in their order."
+        )
+    target = split_output or output.with_name(f"{output.name}.split.json")
+    if given:
+        refuse_existing(target, force)
+    sources = []
+    for index, path in enumerate(paths):
+        dataset = open_dataset(path)
+        split = load_split(given[index]) if given else None
+        if split is not None:
+            verify(dataset, split)
+        sources.append(Source(dataset, split))
+    made = merge(sources, output, force=force)
+    count = sum(len(source.dataset) for source in sources)
+    print(f"{output}: {count} images of {', '.join(s.dataset.name for s in sources)}")
+    if made is not None:
+        write_split(target, made)
+        _data_print.split(made, target)
+
+
 def _fractions(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))

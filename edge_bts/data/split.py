@@ -85,6 +85,7 @@ def assemble(
     seed: int,
     fold: int | None = None,
     leaks: str = "",
+    merged: Mapping[str, str] | None = None,
 ) -> Split:
     """Put a split together, in the order of the data set; ids without a part stay out."""
     samples = [sample for sample in dataset.samples if sample.id in parts]
@@ -103,6 +104,7 @@ def assemble(
         conflicts={name: there for name, there in conflicts.items() if name in parts},
         sha256={sample.id: _digest(sample.image_path) for sample in samples},
         masks_sha256={sample.id: _mask_hash(sample) for sample in samples},
+        merged=dict(merged or {}),
     )
 
 

@@ -39,6 +39,7 @@ class Split(BaseModel):
         sha256: SHA-256 of each id's image file.
         masks_sha256: For each id the SHA-256 over the SHA-256 digests (hexadecimal, joined) of
             its mask files in their order; of nothing for a normal image without a mask.
+        merged: Hash of the split of each data set that was merged into this one, by its name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +58,7 @@ class Split(BaseModel):
     conflicts: dict[str, list[Category]] = Field(default_factory=dict)
     sha256: dict[str, str]
     masks_sha256: dict[str, str]
+    merged: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Split:
@@ -80,12 +82,13 @@ class Split(BaseModel):
         return sha256_bytes(canonical_json(self.content()))
 
     def content(self) -> dict[str, Any]:
-        """Return all fields; ``leaks`` where there is something to say.
+        """Return all fields; ``leaks`` and ``merged`` where there is something to say.
 
-        So that the hashes under which figures are published do not depend on a field that most
+        So that the hashes under which figures are published do not depend on fields that most
         splits have no use for.
         """
-        return self.model_dump(exclude=None if self.leaks else {"leaks"})
+        idle = {name for name in ("leaks", "merged") if not getattr(self, name)}
+        return self.model_dump(exclude=idle)
 
     def part(self, name: Part) -> list[str]:
         """Return the ids of one part."""

@@ -26,7 +26,7 @@ class Checkpoint(BaseModel):
     ``(v/255 - mean)/std``. ``threshold`` turns probability into mask and ``presence_threshold``
     empties the masks of frames without a lesion (:mod:`edge_bts.presence`; 0: none); both are
     chosen on validation. ``metrics`` are those of the validation split at the kept epoch.
-    ``origins`` are the checkpoints that it learnt from: its first weights, its teachers.
+    ``origins`` are what it learnt from besides: first weights, teachers, parts of merged data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

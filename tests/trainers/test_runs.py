@@ -161,6 +161,9 @@ def test_weights_of_another_data_set_may_be_the_first_and_are_told(
     (origin,) = made.origins
     assert (origin.role, origin.checkpoint_sha256) == ("teacher", sha256_file(teacher))
     assert [start.role for start in origin.origins] == ["start"]
+    merged = Inputs(inputs.dataset, inputs.split_hash, (), (), {"elsewhere": "2" * 64})
+    with pytest.raises(InputError, match="split 222222222222 of elsewhere"):
+        runs.refuse_leak("it", checkpoint_info(other), merged)
     leaking = origin.model_copy(update={"dataset": inputs.dataset, "split_hash": "1" * 64})
     save_checkpoint(other, module, checkpoint.model_copy(update={**told, "origins": (leaking,)}))
     with pytest.raises(InputError, match="may have seen test images"):

@@ -301,7 +301,7 @@ def _checkpoint(folder: Path, run: Run) -> Path:
 def _check_given(path: Path, place: str, split: Split) -> None:
     """Refuse now what would end the study hours later."""
     info = checkpoint_info(path)
-    runs.refuse_leak(str(path), info, split.dataset, split.hash)
+    runs.refuse_leak(str(path), info, runs.Inputs(split.dataset, split.hash, (), (), split.merged))
     if place != "all" and info.category not in (place, "all"):
         raise InputError(
             f"Expected a teacher of {place} images in {path}, but it was trained on "
