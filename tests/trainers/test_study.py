@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -482,6 +483,19 @@ def test_missing_runs_are_named_first(
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="there is none"):
         report_of(plan, [])
+
+
+def test_one_variant_has_no_panel_of_differences(
+    plan: tuple[StudySettings, list[Run]], made: list[StudyRow], tmp_path: Path
+) -> None:
+    """Its picture is half as wide as that of two, which differ."""
+    widths = []
+    for labels in (["alone"], ["alone", "routed"]):
+        report = report_of(plan, [row for row in made if row.label in labels])
+        assert len(report.comparisons) == len(labels) - 1
+        draw_report(report, tmp_path / "p.png")
+        widths.append(cv2.imread(str(tmp_path / "p.png")).shape[1])
+    assert widths[1] == 2 * widths[0]
 
 
 def test_a_split_that_leaks_says_so_before_the_table(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_bts.files import atomic_path
 from edge_bts.metrics import Score
-from edge_bts.trainers.study.report import StudyReport
+from edge_bts.trainers.study.report import Comparison, StudyReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,36 +19,48 @@ _COLOURS = {"better": "#1f77b4", "worse": "#d1495b", "open": "#8a8f98"}
 
 
 def draw_report(report: StudyReport, path: Path) -> None:
-    """Draw mean Dice of each variant and the differences, with 95 % intervals, into a PNG."""
+    """Draw mean Dice of each variant and the differences, with 95 % intervals, into a PNG.
+
+    With one variant there are no differences, and no panel for them.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = max(len(report.variants), len(report.comparisons))
-    figure = Figure(figsize=(10, 1.6 + 0.42 * rows), layout="constrained")
+    panels = 2 if report.comparisons else 1
+    figure = Figure(figsize=(5 * panels, 1.6 + 0.42 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    left, *others = figure.subplots(1, panels, squeeze=False)[0]
     for place, row in enumerate(report.variants):
         _draw(left, place, row.dice, row.dice_by_seed, "#1f77b4", text="{:.1f}")
-    for place, pair in enumerate(report.comparisons):
-        colour, hollow = _COLOURS[pair.outcome], pair.outcome == "open"
-        _draw(right, place, pair.difference, pair.by_seed, colour, text="{:+.1f}", hollow=hollow)
+    _finish(left, [variant.label for variant in report.variants])
     done = report.expected - len(report.missing)
     part = f", {done} of {report.expected} runs" if report.missing else ""
     left.set(
         title=f"{report.dataset}: Dice, lesion images{part}",
         xlabel="points of 100; ticks: single seeds",
     )
-    right.set(title="Paired difference of Dice", xlabel="points; filled: Holm-corrected p < 0.05")
-    right.axvline(0, color="0.4", linewidth=1, zorder=0)
-    labels = [f"{pair.first} − {pair.second}" for pair in report.comparisons]
-    for axes, names in ((left, [v.label for v in report.variants]), (right, labels)):
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.4, -0.7)
-        axes.grid(axis="x", alpha=0.25)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
+    for right in others:
+        _draw_differences(right, report.comparisons)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _draw_differences(axes: Axes, pairs: Sequence[Comparison]) -> None:
+    for place, pair in enumerate(pairs):
+        colour, hollow = _COLOURS[pair.outcome], pair.outcome == "open"
+        _draw(axes, place, pair.difference, pair.by_seed, colour, text="{:+.1f}", hollow=hollow)
+    _finish(axes, [f"{pair.first} − {pair.second}" for pair in pairs])
+    axes.set(title="Paired difference of Dice", xlabel="points; filled: Holm-corrected p < 0.05")
+    axes.axvline(0, color="0.4", linewidth=1, zorder=0)
+
+
+def _finish(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.7)
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
 
 
 def _draw(
