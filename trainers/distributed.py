@@ -18,7 +18,7 @@ from torch.autograd.function import FunctionCtx
 
 from edge_bts.errors import EdgeBtsError
 
-__all__ = ["first_alone", "whole_batch_norm"]
+__all__ = ["first_alone", "leave", "whole_batch_norm"]
 
 T = TypeVar("T")
 
@@ -39,6 +39,17 @@ def first_alone(fabric: Fabric, function: Callable[..., T], *arguments: Any) -> 
     if refused is not None:
         raise refused
     return result  # type: ignore[return-value]
+
+
+def leave() -> None:
+    """Disconnect the processes of a training, once all have come so far; alone: do nothing.
+
+    Else the threads of the connection live until the interpreter goes, and now and then one of
+    them ends its process with an abort after all the work is done.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager

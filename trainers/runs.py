@@ -26,7 +26,7 @@ from edge_bts.models import (
 )
 from edge_bts.provenance import Origin, seen
 from edge_bts.trainers.data import TensorData
-from edge_bts.trainers.distributed import first_alone
+from edge_bts.trainers.distributed import first_alone, leave
 from edge_bts.trainers.loop import FitResult, fit, make_fabric
 from edge_bts.trainers.settings import DistillSettings, TrainSettings
 from edge_bts.trainers.state import STATE_NAME
@@ -366,6 +366,7 @@ def _run(
             print(f"Interrupted; add --resume to the same command to continue in {folder}.")
         raise
     first_alone(fabric, _finish, path, inputs.val, result, folder, str(fabric.device))
+    leave()
     return path
 
 
