@@ -219,11 +219,9 @@ def _cells(report: ParityReport) -> list[tuple[str, ...]]:
 
 def _others(checkpoint: Checkpoint) -> str:
     """Name the data behind parts, first weights and teachers; empty where there are none."""
-    own = (checkpoint.dataset, checkpoint.split_hash)
     others = [
         f"{name or 'unnamed data'} (split `{split[:12] or 'unknown'}`)"
-        for name, split in seen(checkpoint)
-        if (name, split) != own
+        for name, split in seen(checkpoint)[1:]
     ]
     if not others:
         return ""
@@ -232,7 +230,8 @@ def _others(checkpoint: Checkpoint) -> str:
 
 def _licences(checkpoint: Checkpoint) -> list[str]:
     """Say of each data set behind it what its licence is; a merged one has those of its parts."""
+    own, *others = (name for name, _ in seen(checkpoint))
     merged = any(origin.role == "part" for origin in checkpoint.origins)
-    names = dict.fromkeys(name for name, _ in seen(checkpoint)[merged:])
+    names = dict.fromkeys(others if merged else [own, *others])
     unknown = "The licence of {} is not known to this tool."
     return [_LICENCES.get(name, unknown.format(name or "the data")) for name in names]

@@ -164,29 +164,20 @@ def merge_command(
     """
     from edge_bts.cli import _data_print
     from edge_bts.data import load_split, open_dataset, write_split
-    from edge_bts.data.merge import Source, merge
+    from edge_bts.data.merge import merge
     from edge_bts.data.split import verify
     from edge_bts.files import refuse_existing
 
-    given = splits or []
-    if len(given) not in (0, len(paths)):
-        raise InputError(
-            f"Expected --split for each of {len(paths)} data sets, or none, but got {len(given)}; "
-            "pass it once for each, in their order."
-        )
     target = split_output or output.with_name(f"{output.name}.split.json")
-    if given:
+    if splits:
         refuse_existing(target, force)
-    sources = []
-    for index, path in enumerate(paths):
-        dataset = open_dataset(path)
-        split = load_split(given[index]) if given else None
-        if split is not None:
-            verify(dataset, split)
-        sources.append(Source(dataset, split))
-    made = merge(sources, output, force=force)
-    count = sum(len(source.dataset) for source in sources)
-    print(f"{output}: {count} images of {', '.join(s.dataset.name for s in sources)}")
+    datasets = [open_dataset(path) for path in paths]
+    given = [load_split(path) for path in splits or ()]
+    for dataset, split in zip(datasets, given, strict=False):  # merge() counts them
+        verify(dataset, split)
+    made = merge(datasets, output, given, force=force)
+    count, names = sum(map(len, datasets)), ", ".join(dataset.name for dataset in datasets)
+    print(f"{output}: {count} images of {names}")
     if made is not None:
         write_split(target, made)
         _data_print.split(made, target)

@@ -2,94 +2,80 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 from edge_bts.data.duplicates import duplicate_groups, with_groups
-from edge_bts.data.plain import scan_plain
+from edge_bts.data.plain import scan_plain, write_table
 from edge_bts.data.sample import Dataset, Sample
 from edge_bts.data.split import assemble
-from edge_bts.data.split_file import Part, Split
+from edge_bts.data.split_file import PARTS, Part, Split
 from edge_bts.errors import InputError
-from edge_bts.files import new_folder, write_text
+from edge_bts.files import new_folder
 
-__all__ = ["Source", "merge"]
+__all__ = ["merge"]
 
 _COLUMNS = ("id", "category", "group", "spacing_mm", "device")
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data set to merge.
-
-    Attributes:
-        dataset: Its samples.
-        split: Which of them are for training, validation and test, or None.
-    """
-
-    dataset: Dataset
-    split: Split | None = None
-
-
-def merge(sources: Sequence[Source], output: Path, *, force: bool = False) -> Split | None:
+def merge(
+    datasets: Sequence[Dataset], output: Path, splits: Sequence[Split] = (), *, force: bool = False
+) -> Split | None:
     """Copy data sets into one folder: ``images/``, ``masks/``, ``samples.csv``.
 
     Images are copied byte for byte, and so are masks; several masks of an image become one. An id
-    becomes the data set's name, a hyphen and the old id. Groups stay what they were. Where every
-    source has a split, their parts add up to one split: what trains, validates or tests anywhere
-    does so here, so that figures can be compared with those of each set alone.
+    becomes the data set's name, a hyphen and the old id. Groups stay what they were. With splits
+    their parts add up to one split: what trains, validates or tests anywhere does so here, so that
+    figures can be compared with those of each set alone.
 
     Args:
-        sources: At least two, of different names.
+        datasets: At least two, of different names.
         output: The folder to make.
+        splits: One of each data set, in their order, or none.
         force: Replace what stands there.
 
     Raises:
-        InputError: One source, two of a name, splits for some, a damaged file, or ``output`` is
+        InputError: One data set, two of a name, splits for some, a damaged file, or ``output`` is
             there already.
 
     Returns:
         The split, or None without splits.
     """
-    names = [source.dataset.name for source in sources]
+    names = [dataset.name for dataset in datasets]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"Expected data sets of different names, but {twice[0]} comes twice.")
-    if len(sources) < 2:
+    if len(datasets) < 2:
         raise InputError("Expected at least two data sets to merge, but got one.")
-    splits = {s.dataset.name: s.split for s in sources if s.split is not None}
-    if splits and len(splits) < len(sources):
+    if len(splits) not in (0, len(datasets)):
         raise InputError(
-            f"Expected a split for each of {len(sources)} data sets, or none, but got "
-            f"{len(splits)}; pass --split once for each, in their order."
+            f"Expected a split for each of {len(datasets)} data sets, or none, but got "
+            f"{len(splits)}; pass --split for each of {len(datasets)}, in their order."
         )
     with new_folder(output, force=force) as folder:
         rows: list[tuple[str, ...]] = []
         parts: dict[str, Part] = {}
-        for part in ("images", "masks"):
-            (folder / part).mkdir()
-        for source in sources:
-            for sample in _grouped(source):
-                name = _new_id(source.dataset.name, sample.id)
+        for name in ("images", "masks"):
+            (folder / name).mkdir()
+        for dataset, split in zip_longest(datasets, splits):
+            for sample in _grouped(dataset, split):
+                name = _new_id(dataset.name, sample.id)
                 _copy(sample, name, folder)
-                rows.append(_row(source.dataset.name, name, sample))
-            if source.split is not None:
-                parts |= _parts(source.dataset.name, source.split)
-        table = io.StringIO()
-        csv.writer(table, lineterminator="\n").writerows([_COLUMNS, *rows])
-        write_text(folder / "samples.csv", table.getvalue())
-        return _split(folder, output.resolve().name, splits, parts) if splits else None
+                rows.append(_row(dataset.name, name, sample))
+            for part in PARTS if split else ():
+                parts |= dict.fromkeys((_new_id(dataset.name, n) for n in split.part(part)), part)
+        write_table(folder, _COLUMNS, rows)
+        named = dict(zip(names, splits, strict=False))
+        return _split(folder, output.resolve().name, named, parts) if splits else None
 
 
-def _grouped(source: Source) -> list[Sample]:
-    if source.split is None:
-        return list(with_groups(source.dataset).samples)
-    groups = source.split.groups
-    return [replace(s, group=groups.get(s.id, s.group)) for s in source.dataset.samples]
+def _grouped(dataset: Dataset, split: Split | None) -> list[Sample]:
+    if split is None:
+        return list(with_groups(dataset).samples)
+    return [replace(s, group=split.groups.get(s.id, s.group)) for s in dataset.samples]
 
 
 def _new_id(dataset: str, name: str) -> str:
@@ -114,11 +100,6 @@ def _row(dataset: str, name: str, sample: Sample) -> tuple[str, ...]:
     spacing = "" if sample.spacing_mm is None else repr(sample.spacing_mm)
     group = _new_id(dataset, sample.group)
     return name, sample.category, group, spacing, sample.device or dataset
-
-
-def _parts(dataset: str, split: Split) -> dict[str, Part]:
-    kinds: tuple[Part, ...] = ("train", "val", "test")
-    return {_new_id(dataset, name): part for part in kinds for name in split.part(part)}
 
 
 def _split(folder: Path, name: str, splits: dict[str, Split], parts: dict[str, Part]) -> Split:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edge_bts.data import listing
@@ -9,7 +11,7 @@ from edge_bts.data.listing import Defect, Scan
 from edge_bts.data.sample import CATEGORIES, Dataset, Sample
 from edge_bts.errors import InputError
 
-__all__ = ["is_plain", "scan_plain"]
+__all__ = ["is_plain", "scan_plain", "write_table"]
 
 
 def is_plain(root: Path) -> bool:
@@ -47,6 +49,14 @@ def scan_plain(root: Path) -> Scan:
         defects += [listing.orphan(root, path) for stem, path in masks.items() if stem not in used]
     patients = any(row.get("group") for row in (table or {}).values())
     return Scan(Dataset(root.resolve().name, "plain", root, tuple(samples), patients), defects)
+
+
+def write_table(root: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write ``samples.csv``: the names of the columns, then a row for each image."""
+    with (root / "samples.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows(rows)
 
 
 def _sample(root: Path, stem: str, image: Path, mask: Path | None, row: dict[str, str]) -> Sample:

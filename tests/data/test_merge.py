@@ -11,8 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_bts.cli import app
-from edge_bts.data import load_split, make_split, open_dataset, select, write_split
-from edge_bts.data.merge import Source, merge
+from edge_bts.data import (
+    Dataset,
+    Split,
+    load_split,
+    make_split,
+    open_dataset,
+    select,
+    write_split,
+)
+from edge_bts.data.merge import merge
 from edge_bts.data.phantom import write_phantoms
 from edge_bts.data.split import PARTS, verify
 from edge_bts.errors import InputError
@@ -26,16 +34,17 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "one", tmp_path / "two"
 
 
-def sources(folders: tuple[Path, Path]) -> list[Source]:
+def sources(folders: tuple[Path, Path]) -> tuple[list[Dataset], list[Split]]:
     """Both with their splits."""
-    return [Source(dataset, make_split(dataset)) for dataset in map(open_dataset, folders)]
+    datasets = [open_dataset(folder) for folder in folders]
+    return datasets, [make_split(dataset) for dataset in datasets]
 
 
 def test_every_image_is_there_with_its_mask_class_and_group(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Pixels, categories and groups of the merged folder are those of its sources."""
-    merge([Source(open_dataset(folder)) for folder in folders], tmp_path / "both")
+    merge([open_dataset(folder) for folder in folders], tmp_path / "both")
     both = {sample.id: sample for sample in open_dataset(tmp_path / "both").samples}
     assert len(both) == 48
     groups = set()
@@ -51,13 +60,14 @@ def test_every_image_is_there_with_its_mask_class_and_group(
 
 def test_parts_add_up(folders: tuple[Path, Path], tmp_path: Path) -> None:
     """What tests in a set tests in the merged one; the split fits the files and names its parts."""
-    given = sources(folders)
-    split = merge(given, tmp_path / "both")
+    datasets, splits = sources(folders)
+    split = merge(datasets, tmp_path / "both", splits)
+    given = dict(zip(("one", "two"), splits, strict=True))
     assert split is not None
     for part in ("train", "val", "test"):
-        expected = {f"{s.dataset.name}-{n}" for s in given for n in s.split.part(part)}  # type: ignore[union-attr]
+        expected = {f"{name}-{n}" for name, each in given.items() for n in each.part(part)}
         assert set(split.part(part)) == expected
-    assert split.merged == {s.dataset.name: s.split.hash for s in given if s.split}
+    assert split.merged == {name: each.hash for name, each in given.items()}
     assert split.dataset == "both"
     verify(open_dataset(tmp_path / "both"), split)
     assert not split.leaks
@@ -70,16 +80,14 @@ def test_a_picture_in_both_sets_is_told_as_a_leak(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """A test image of the one that trains in the other is found and said."""
-    first, second = sources(folders)
-    assert first.split is not None
-    assert second.split is not None
-    there = {s.id: s for s in second.dataset.samples}
-    here = {s.id: s for s in first.dataset.samples}
-    tested, trained = second.split.test[0], first.split.train[0]
+    (first, second), (first_split, second_split) = sources(folders)
+    there = {s.id: s for s in second.samples}
+    here = {s.id: s for s in first.samples}
+    tested, trained = second_split.test[0], first_split.train[0]
     cv2.imwrite(str(there[tested].image_path), here[trained].read_image())
     again = open_dataset(folders[1])
-    split = make_split(again).model_copy(update={p: second.split.part(p) for p in PARTS})
-    made = merge([first, Source(again, split)], tmp_path / "both")
+    split = make_split(again).model_copy(update={p: second_split.part(p) for p in PARTS})
+    made = merge([first, again], tmp_path / "both", [first_split, split])
     assert made is not None
     assert made.leaks == "1 test images have a duplicate in training or validation"
 
@@ -91,7 +99,7 @@ def test_several_masks_become_one(folders: tuple[Path, Path], tmp_path: Path) ->
     one, other = lesions[0], lesions[1]
     double = replace(one, mask_paths=(*one.mask_paths, *other.mask_paths))
     changed = replace(dataset, samples=tuple(double if s is one else s for s in dataset.samples))
-    merge([Source(changed), Source(open_dataset(folders[1]))], tmp_path / "both")
+    merge([changed, open_dataset(folders[1])], tmp_path / "both")
     both = {sample.id: sample for sample in open_dataset(tmp_path / "both").samples}
     copy = both[f"one-{one.id}"]
     np.testing.assert_array_equal(copy.read()[1], double.read()[1])
@@ -100,19 +108,19 @@ def test_several_masks_become_one(folders: tuple[Path, Path], tmp_path: Path) ->
 
 def test_what_cannot_be_merged(folders: tuple[Path, Path], tmp_path: Path) -> None:
     """One set, the same twice, a split for one alone: a sentence each, and nothing is written."""
-    first, second = sources(folders)
+    (first, second), splits = sources(folders)
     out = tmp_path / "both"
-    for given, words in (
-        ([first], "at least two"),
-        ([first, first], "one comes twice"),
-        ([first, Source(second.dataset)], "a split for each of 2"),
+    for datasets, given, words in (
+        ([first], splits[:1], "at least two"),
+        ([first, first], splits, "one comes twice"),
+        ([first, second], splits[:1], "a split for each of 2"),
     ):
         with pytest.raises(InputError, match=words):
-            merge(given, out)
+            merge(datasets, out, given)
     assert not out.exists()
-    first.dataset.samples[3].image_path.write_bytes(b"no picture")
+    first.samples[3].image_path.write_bytes(b"no picture")
     with pytest.raises(InputError):
-        merge([first, second], out)
+        merge([first, second], out, splits)
     assert not out.exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from edge_bts import __version__
 from edge_bts.data.phantom.cine import Motion, simulate_cine
 from edge_bts.data.phantom.grid import UInt8
 from edge_bts.data.phantom.scene import Phantom, PhantomCategory, simulate
+from edge_bts.data.plain import write_table
 from edge_bts.errors import EdgeBtsError, EnvironmentMismatchError, InputError
 from edge_bts.files import new_folder, write_json, write_text
 
@@ -135,10 +135,7 @@ def _write_layout(folder: Path, phantoms: Iterable[tuple[str, Phantom]]) -> None
         group = f"patient-{phantom.parameters['seed']}"
         rows.append((sample, phantom.category, group, f"{phantom.spacing_mm:.5f}"))
         records.append({"id": sample, "spacing_mm": phantom.spacing_mm, **phantom.parameters})
-    with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(("id", "category", "group", "spacing_mm"))
-        table.writerows(rows)
+    write_table(folder, ("id", "category", "group", "spacing_mm"), rows)
     write_json(folder / "phantom.json", {"note": _NOTE, "samples": records})
 
 
